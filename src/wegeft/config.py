@@ -1,0 +1,125 @@
+"""The typed configuration of one run, checked once, before anything is loaded or written.
+
+Hydra composes the YAML groups in ``configs/``; :func:`parse` turns the resolved container into the frozen
+:class:`RunConfig` that the rest of the code reads.
+
+Does not: compose YAML (``wegeft.cli``), look at data files or weights, or import torch.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wegeft.errors import UserError
+from wegeft.evaluation.config import EvaluationConfig
+from wegeft.schema import Strict, load_target, validate
+from wegeft.tasks.protocol import ProtocolConfig
+
+Mode = Literal["run", "plan", "evaluate"]
+ScaleName = Literal["mini", "small", "paper"]
+Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
+
+
+class DataConfig(Strict):
+    """Where real data files lie; None where the task's data is embedded."""
+
+    root: str | None
+
+
+class ScaleConfig(Strict):
+    """Which rung of the ladder mini, small, paper the run stands on."""
+
+    name: ScaleName
+
+
+class ModelConfig(Strict):
+    """A backbone: where its weights come from and which of its modules methods adapt by default.
+
+    ``source`` is a folder, a hub id, or ``packaged`` for a mini backbone that ships with the package.
+    ``architecture`` (fields of the transformers config, ``model_type`` included) lets a plan be made without the
+    weights; None reads it from ``source``.
+    """
+
+    name: str
+    family: Family
+    source: str = Field(min_length=1)
+    revision: str | None
+    weights: Literal["pretrained", "random"]
+    untrained_control: bool
+    dtype: Literal["float32", "bfloat16"]
+    architecture: dict[str, Any] | None
+    adapted_modules: tuple[str, ...]
+    head_modules: tuple[str, ...]
+
+
+class TrainingConfig(Strict):
+    """The recipe of the optimisation: sizes, optimiser and schedule."""
+
+    recipe: str
+    epochs: int = Field(ge=1)
+    max_steps: int | None = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    micro_batch_size: int | None = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_ratio: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    betas: tuple[float, float]
+    eps: float = Field(gt=0)
+    max_grad_norm: float | None = Field(gt=0)
+    gradient_checkpointing: bool
+
+
+class RuntimeConfig(Strict):
+    """What may differ between two machines without changing a result."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int | None = Field(ge=1)
+
+
+class LoggerConfig(Strict):
+    """Where the curves go besides the record."""
+
+    name: Literal["none", "wandb"]
+    project: str
+    mode: Literal["online", "offline"]
+
+
+class RunConfig(Strict):
+    """Everything one run is told."""
+
+    mode: Mode
+    seed: int = Field(ge=0, lt=2**32)
+    force: bool
+    adapter: str | None
+    output_dir: str
+    records_dir: str
+    data: DataConfig
+    scale: ScaleConfig
+    model: ModelConfig
+    task: dict[str, Any]
+    method: dict[str, Any]
+    protocol: ProtocolConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    runtime: RuntimeConfig
+    logger: LoggerConfig
+
+
+def parse(container: Mapping[str, Any]) -> RunConfig:
+    """The resolved ``container`` as a :class:`RunConfig`.
+
+    Raises:
+        UserError: any value is refused; the sentence names its dotted key and the choices.
+    """
+    config = validate(RunConfig, container)
+    method, _ = load_target(config.method, "method")
+    task, _ = load_target(config.task, "task")
+    for group, target in (("method", method), ("task", task)):
+        if config.model.family not in target.families:
+            raise UserError(
+                f"{group}={getattr(config, group)['name']} does not fit model={config.model.name}: it works on "
+                f"{', '.join(sorted(target.families))} backbones and this one is a {config.model.family}."
+            )
+    return config
