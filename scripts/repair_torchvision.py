@@ -1,10 +1,11 @@
 """Make `import torchvision` work where a CUDA build of torchvision stands beside a CPU build of torch.
 
-Package registries may offer torchvision only as a CUDA build. Under a CPU build of torch its compiled operators do not
-load, and `import torchvision` ends in "operator torchvision::nms does not exist", which takes timm, peft and the Llama
-classes of transformers down with it. `make setup` runs this script. It imports torchvision in a subprocess and does
-nothing unless the import fails in exactly that way; then it puts the import hook `torchvision_schemas.py` and a `.pth`
-line that installs it into site-packages of the Python that runs the script. It neither installs nor removes packages.
+Package registries may offer torchvision only as a CUDA build. Under a CPU build of torch its compiled operators
+do not load, and `import torchvision` ends in "operator torchvision::nms does not exist", which takes timm, peft
+and the Llama classes of transformers down with it. `make setup` runs this script. It imports torchvision in a
+subprocess and does nothing unless the import fails in exactly that way; then it puts the import hook
+`torchvision_schemas.py`, and a `.pth` line that installs it, into site-packages of the Python that runs the
+script. It neither installs nor removes packages.
 """
 
 import py_compile
@@ -17,7 +18,6 @@ from pathlib import Path
 SYMPTOM = "operator torchvision::nms does not exist"
 HOOK = Path(__file__).with_name("torchvision_schemas.py")
 HOOK_MODULE = "_torchvision_schemas"
-PTH_FILE = "torchvision_schemas.pth"
 
 
 def import_error(python: str) -> str:
@@ -27,12 +27,13 @@ def import_error(python: str) -> str:
 
 
 def install_hook(site_packages: Path) -> None:
-    """Copy the hook into `site_packages` and let the `.pth` file install it at every start of Python."""
-    target = site_packages / f"{HOOK_MODULE}.py"
-    shutil.copyfile(HOOK, target)
+    """Copy the hook into `site_packages` and let a `.pth` file install it at every start of Python."""
+    module = site_packages / f"{HOOK_MODULE}.py"
+    shutil.copyfile(HOOK, module)
     # Read at every start of Python, where PYTHONDONTWRITEBYTECODE would let it be compiled anew each time.
-    py_compile.compile(str(target), doraise=True)
-    (site_packages / PTH_FILE).write_text(f"import {HOOK_MODULE}; {HOOK_MODULE}.install()\n", encoding="utf-8")
+    py_compile.compile(str(module), doraise=True)
+    pth = site_packages / f"{HOOK_MODULE}.pth"
+    pth.write_text(f"import {HOOK_MODULE}; {HOOK_MODULE}.install()\n", encoding="utf-8")
 
 
 def main() -> int:
@@ -40,9 +41,8 @@ def main() -> int:
     error = import_error(sys.executable)
     if SYMPTOM in error:
         install_hook(Path(sysconfig.get_path("purelib")))
+        print("torchvision: its compiled operators do not fit this torch, so their schemas are declared for it")
         error = import_error(sys.executable)
-        if not error:
-            print("torchvision: its compiled operators do not fit this torch; schemas of the missing ones are declared")
     if error:
         print(f"torchvision cannot be imported: {error.strip().splitlines()[-1]}", file=sys.stderr)
     return 1 if error else 0

@@ -1,20 +1,12 @@
 """Import hook that lets torchvision be imported where its compiled operators cannot be loaded.
 
-`scripts/repair_torchvision.py` copies this file into site-packages of the environment that needs it; nothing in the
-package imports it. It runs at every start of Python, so it imports nothing but `sys` until torchvision itself is
-imported. It does not supply the operators: `torchvision.ops.nms` and its like keep failing when called, with an error
-that says so.
+`scripts/repair_torchvision.py` copies this file into site-packages of the environment that needs it; nothing in
+the package imports it. It runs at every start of Python, so it imports nothing but `sys` until torchvision itself
+is imported. It does not supply the operators: `torchvision.ops.nms` and its like keep failing when called, with
+an error that says so.
 """
 
-from __future__ import annotations
-
 import sys
-
-# `typing` would cost every start of Python some milliseconds; type checkers take any name TYPE_CHECKING as true.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
 
 # The first module torchvision imports after it has tried to load its compiled operators, and the one that fails.
 TRIGGER = "torchvision._meta_registrations"
@@ -39,7 +31,7 @@ def declare_missing_operators() -> None:
 class SchemaFinder:
     """A meta-path finder that finds nothing: it acts once, when `TRIGGER` is about to be imported."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+    def find_spec(self, fullname: str, *_: object) -> None:
         """Declare the operators if `fullname` is the trigger, then leave the search to the other finders."""
         if fullname == TRIGGER:
             sys.meta_path.remove(self)
