@@ -1,11 +1,11 @@
 """Make `import torchvision` work where a CUDA build of torchvision stands beside a CPU build of torch.
 
 Package registries may offer torchvision only as a CUDA build. Under a CPU build of torch its compiled
-operators do not load, and `import torchvision` ends in "operator torchvision::nms does not exist", which takes
-timm, peft and the Llama classes of transformers down with it. `make setup` runs this script. It imports
-torchvision in a subprocess and does nothing unless the import fails in exactly that way; then it puts the import
-hook `torchvision_schemas.py`, and a `.pth` file that installs it, into site-packages of the Python that runs the
-script. It neither installs nor removes packages.
+operators do not load, and `import torchvision` ends in "operator torchvision::nms does not exist", which
+takes timm, peft and the Llama classes of transformers down with it. `make setup` runs this script. It
+imports torchvision in a subprocess and does nothing unless the import fails in exactly that way; then it
+puts the import hook `torchvision_schemas.py`, and a `.pth` file that installs it, into site-packages of the
+Python that runs the script. It neither installs nor removes packages.
 """
 
 import py_compile

@@ -19,7 +19,7 @@ SCHEMAS = {
 
 
 def declare_missing_operators() -> None:
-    """Declare those of `SCHEMAS` that torch does not know; none is missing where the operators could be loaded."""
+    """Declare those of `SCHEMAS` that torch does not know; where torchvision's operators load, it knows all."""
     import torch.library
 
     for name, schema in SCHEMAS.items():
@@ -37,6 +37,6 @@ class SchemaFinder:
 
 
 def install() -> None:
-    """Put the finder first in `sys.meta_path`, once: Python reads the `.pth` file twice where lib64 is lib."""
+    """Put the finder first in `sys.meta_path`, once: where lib64 is lib, Python reads `.pth` files twice."""
     if not any(isinstance(finder, SchemaFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, SchemaFinder())

@@ -4,8 +4,8 @@ WeGeFT (Savadikar, Song, Wu; ICML 2025, arXiv 2312.00700) generates the change o
 weight itself, W' = W (I + s·φψ), with two small factors φ and ψ that layers may share.
 
 The package holds the methods, the tasks, the training loop, the evaluation, the records and the tables;
-`run.py` composes a configuration and calls it. This module holds nothing but the version, so that importing it
-costs nothing.
+`run.py` composes a configuration and calls it. This module holds nothing but the version, so that importing
+it costs nothing.
 
 Tensors carry their dimensions as a suffix of their names, one letter per dimension, outermost first; `x_NI`
 has shape (N, I). The letters:
