@@ -1,0 +1,69 @@
+"""The identity of a run: a hash of its resolved config minus what cannot change a result.
+
+Two runs with one id would produce the same numbers, so the second need not be run. Does not: look at data
+files (their content hashes stand in the record), read the record, or know which keys a config has.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+RUN_ID_LENGTH = 12
+
+# Dotted key -> why it cannot change a result. A key that names a group removes the whole group.
+IGNORED_KEYS: Mapping[str, str] = {
+    "mode": "a plan, a run and a re-evaluation of one configuration concern the same result",
+    "force": "says whether to repeat a run, not what the run is",
+    "output_dir": "where checkpoints and samples are kept",
+    "records_dir": "where the record is kept",
+    "logger": "where the curves are shown",
+    "runtime": "device, threads and workers: hardware, which the record names under provenance",
+    "training.micro_batch_size": "how the global batch is cut up; the loss is normalised over all of it",
+    "training.gradient_checkpointing": "recomputes the same activations instead of storing them",
+}
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Twelve hex digits of the SHA-256 of the canonical JSON of ``config`` without :data:`IGNORED_KEYS`.
+
+    Key order and the spelling of a number (``1`` or ``1.0``, a tuple or a list) make no difference.
+
+    Args:
+        config: the resolved config as plain mappings, sequences, strings, numbers, booleans and None.
+
+    Raises:
+        TypeError: a value that JSON cannot hold. ValueError: a number that is not finite.
+    """
+    return digest(recipe_config(config))
+
+
+def digest(value: Any) -> str:
+    """Twelve hex digits of the SHA-256 of the canonical JSON of ``value``."""
+    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:RUN_ID_LENGTH]
+
+
+def recipe_config(config: Mapping[str, Any], also_without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A copy of ``config`` without :data:`IGNORED_KEYS` and without the dotted keys ``also_without``."""
+    return _without(config, "", frozenset(IGNORED_KEYS).union(also_without))
+
+
+def _without(node: Mapping[str, Any], prefix: str, dropped: frozenset[str]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        if path not in dropped:
+            kept[key] = _without(value, f"{path}.", dropped) if isinstance(value, Mapping) else value
+    return kept
+
+
+def _canonical(value: Any) -> Any:
+    """``value`` with string keys, lists for tuples, and integers for floats that are whole."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

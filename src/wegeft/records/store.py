@@ -1,0 +1,163 @@
+"""Writing and reading record files.
+
+A file appears whole or not at all, whatever happens to the process; a file that cannot be read never hides
+the others. Does not: decide what a record says, or which records a table uses.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jsonschema_rs
+
+Record: TypeAlias = dict[str, Any]
+
+SCHEMA_VERSION = 1
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+
+
+class InvalidRecord(ValueError):
+    """A record that does not follow ``schema.json``; the message names the field."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be used, and why, in one sentence."""
+
+    file: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.message}"
+
+
+def record_path(identity: str, folder: Path) -> Path:
+    """Where the record of run ``identity`` is or will be."""
+    return folder / f"{identity}.json"
+
+
+def write_record(record: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``record`` to ``folder/<run_id>.json`` in one step, in place of an older record of the same run.
+
+    The text goes to a temporary file beside the target, is flushed to the disk and then renamed, so that a
+    reader sees the old file or the new one.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InvalidRecord: before anything is written, if the record does not follow the schema.
+    """
+    check(record)
+    text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    target = record_path(record["run_id"], folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(target, text.encode())
+    return target
+
+
+def read_record(path: Path) -> Record:
+    """The record in ``path``.
+
+    Raises:
+        InvalidRecord: not readable, not JSON, or not following the schema; one sentence without the file's
+        name.
+    """
+    try:
+        record = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise InvalidRecord(f"cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise InvalidRecord(f"is not JSON ({error}).") from error
+    check(record)
+    return record  # type: ignore[no-any-return]  # the schema has just said that it is an object
+
+
+def read_records(folder: Path) -> tuple[list[Record], list[Problem]]:
+    """Every usable record in ``folder/*.json``, sorted by run id, and the files that could not be used.
+
+    Two files with one run id and different scores contradict each other: neither is used and both are named.
+    Two that agree count once. A folder that does not exist holds no records.
+    """
+    found: dict[str, tuple[str, Record]] = {}
+    contradicted: dict[str, list[str]] = {}
+    problems: list[Problem] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = read_record(path)
+        except InvalidRecord as error:
+            problems.append(Problem(path.name, str(error)))
+            continue
+        first_name, first = found.setdefault(record["run_id"], (path.name, record))
+        if _outcome(first) != _outcome(record):
+            contradicted.setdefault(record["run_id"], [first_name]).append(path.name)
+    for identity, names in contradicted.items():
+        message = (
+            f"several files give run {identity} different scores ({', '.join(names)}); none of them is used."
+        )
+        problems.append(Problem(names[0], message))
+        del found[identity]
+    records = [record for _, (_, record) in sorted(found.items())]
+    return records, sorted(problems, key=lambda problem: problem.file)
+
+
+def check(record: Any) -> None:
+    """Raise :class:`InvalidRecord` naming the first field that breaks the schema."""
+    try:
+        _validator().validate(record)
+    except jsonschema_rs.ValidationError as error:
+        place = ".".join(str(part) for part in error.instance_path) or "the record"
+        raise InvalidRecord(f"{place} breaks the schema: {_short(error.message)}") from error
+
+
+@cache
+def _validator() -> Any:
+    return jsonschema_rs.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+
+
+def _short(message: str, limit: int = 200) -> str:
+    """A validator's message on one line; it quotes the offending value, which may be a whole record."""
+    line = " ".join(message.split())
+    return line if len(line) <= limit else f"{line[: limit // 2]} … {line[-limit // 2 :]}"
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _outcome(record: Record) -> tuple[Any, ...]:
+    evaluation = record["evaluation"] or {}
+    return record["status"], evaluation.get("scores"), evaluation.get("mean")
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Put ``content`` at ``target`` atomically and durably."""
+    # The leading dot and the suffix keep a file left behind by a crash out of the readers' *.json.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp makes it private; records are meant to be shared
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename durable; only POSIX systems can open a folder for this."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
