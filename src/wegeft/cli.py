@@ -1,0 +1,107 @@
+"""From the command line to a checked configuration to the mode that carries it out.
+
+Hydra composes; every way a person can mistype ends in one sentence on stderr and exit code 2, before anything is
+loaded or written.
+
+Does not: import torch, transformers or any other slow package; modes do, when they start.
+"""
+
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wegeft.config import RunConfig, parse
+from wegeft.errors import UserError
+from wegeft.schema import did_you_mean
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG_FOLDER = ROOT / "configs"
+BAD_INPUT = 2
+
+MODES = {
+    "run": "wegeft.experiment:run",
+    "evaluate": "wegeft.experiment:evaluate",
+    "plan": "wegeft.plan:plan",
+}
+"""Mode → ``module:function`` that takes the :class:`RunConfig`; imported only when chosen."""
+
+
+def main() -> None:
+    """Compose, check and run; the function behind ``run.py``."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra's errors reach us, to be said in one sentence
+    if "--cfg" in sys.argv and "--resolve" not in sys.argv:
+        sys.argv.append("--resolve")
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")(_job)()
+    except UserError as error:
+        _refuse(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _refuse(explain(error))
+
+
+def _job(composed: DictConfig) -> None:
+    config = to_run_config(composed)
+    module, _, function = MODES[config.mode].partition(":")
+    getattr(importlib.import_module(module), function)(config)
+
+
+def to_run_config(composed: DictConfig) -> RunConfig:
+    """The composed Hydra config, resolved and checked.
+
+    Raises:
+        UserError: a mandatory value is missing, an interpolation leads nowhere, or a value is refused.
+    """
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"{missing[0]} must be given, e.g. {missing[0]}=VALUE.")
+    container = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(container, dict)
+    return parse({str(key): value for key, value in container.items()})
+
+
+def explain(error: Exception) -> str:
+    """A Hydra or OmegaConf error as one sentence that names the key and the choices."""
+    text = str(error)
+    unknown_choice = re.search(r"Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s*(.*)", text, re.S)
+    if unknown_choice:
+        group, name, listing = unknown_choice.groups()
+        choices = listing.split()
+        return f"{group}={name} is not known{did_you_mean(name, choices)}; choices: {', '.join(choices)}."
+    unknown_key = re.search(r"Could not override '([^']+)'", text)
+    if unknown_key:
+        return _unknown_key(unknown_key.group(1))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"The configuration cannot be composed: {' '.join(lines[:2])}"
+
+
+def _unknown_key(key: str) -> str:
+    """The sentence for an override of a key that does not exist, with those that do."""
+    parent, _, name = key.rpartition(".")
+    known = _keys_below(parent)
+    where = parent or "the configuration"
+    if not known:
+        return f"{key} is not a key of the configuration."
+    return f"{key} is not a key of {where}{did_you_mean(name, known)}; its keys are {', '.join(sorted(known))}."
+
+
+def _keys_below(parent: str) -> list[str]:
+    """Keys of the node ``parent`` in the configuration composed from the command line's group choices alone."""
+    groups = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
+    choices = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] in groups and "," not in word]
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        composed = hydra.compose("config", overrides=choices)
+    node: Any = OmegaConf.select(composed, parent) if parent else composed
+    return [str(key) for key in node] if isinstance(node, DictConfig) else []
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(BAD_INPUT)

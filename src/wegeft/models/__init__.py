@@ -1,0 +1,58 @@
+"""Backbones: the frozen network a method attaches to, with its tokenizer or transform.
+
+:func:`skeleton` builds the architecture without weights (meta device), for plans and for checking a method against a
+backbone before anything is loaded; :func:`load` builds the real one. What a family of backbones needs lives in the
+module of its name (``causal_lm.py`` …), so a new family is a new file.
+
+Does not: adapt, train or evaluate anything.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wegeft.config import ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network and what turns raw examples into its inputs (a tokenizer for text, a transform for images)."""
+
+    model: "nn.Module"
+    processor: Any
+    config: ModelConfig
+
+
+def _family(config: ModelConfig) -> Any:
+    return importlib.import_module(f"wegeft.models.{config.family}")
+
+
+def skeleton(config: ModelConfig) -> "nn.Module":
+    """The architecture on the meta device: shapes and names, no storage, no network.
+
+    Raises:
+        UserError: ``model.source`` has no readable architecture and none is given in the config.
+    """
+    model: nn.Module = _family(config).skeleton(config)
+    return model
+
+
+def load(config: ModelConfig, device: "torch.device") -> Backbone:
+    """The backbone with its weights on ``device`` in ``config.dtype``.
+
+    ``weights=random`` draws them from torch's global generator, so seed it first.
+
+    Raises:
+        UserError: the weights cannot be had; the sentence says what was looked for.
+    """
+    model, processor = _family(config).load(config, device)
+    return Backbone(model, processor, config)
+
+
+def count_parameters(model: "nn.Module") -> int:
+    """Number of parameters of ``model``; one that is used in several places counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
