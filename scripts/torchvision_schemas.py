@@ -19,7 +19,7 @@ SCHEMAS = {
 
 
 def declare_missing_operators() -> None:
-    """Declare those of `SCHEMAS` that torch does not know; where torchvision's operators load, it knows all."""
+    """Declare those of `SCHEMAS` that torch does not know; it knows them where the operators could be loaded."""
     import torch.library
 
     for name, schema in SCHEMAS.items():
