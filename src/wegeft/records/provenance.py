@@ -21,7 +21,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 PROJECT_ROOT = PACKAGE_ROOT.parents[1]
 LOCK_FILES = ("requirements.lock", "uv.lock", "pylock.toml")
 # Generated or published numbers: no run reads them, and a sweep writes them while it runs.
-NOT_CODE = ("results", "outputs")
+NOT_CODE = ("results", "runs", "outputs")
 # What a result can depend on. The origin matters as much as the version: a vendored fork imported in place of
 # the released package has made whole tables irreproducible (LLM-Adapters issue 26).
 KEY_PACKAGES = (

@@ -5,8 +5,6 @@ the others. Does not: decide what a record says, or which records a table uses.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import jsonschema_rs
+
+from wegeft.files import write_atomically
 
 Record: TypeAlias = dict[str, Any]
 
@@ -56,8 +56,7 @@ def write_record(record: Mapping[str, Any], folder: Path) -> Path:
     check(record)
     text = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     target = record_path(record["run_id"], folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(target, text.encode())
+    write_atomically(target, text.encode())
     return target
 
 
@@ -133,31 +132,3 @@ def _refuse_constant(name: str) -> float:
 def _outcome(record: Record) -> tuple[Any, ...]:
     evaluation = record["evaluation"] or {}
     return record["status"], evaluation.get("scores"), evaluation.get("mean")
-
-
-def _replace(target: Path, content: bytes) -> None:
-    """Put ``content`` at ``target`` atomically and durably."""
-    # The leading dot and the suffix keep a file left behind by a crash out of the readers' *.json.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes it private; records are meant to be shared
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename durable; only POSIX systems can open a folder for this."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from wegeft.config import TrainingConfig
 from wegeft.progress import progress
+from wegeft.training.logger import Log
 from wegeft.training.memory import peak_memory_bytes, reset_peak_memory
 from wegeft.training.objective import Objective
 from wegeft.training.order import global_batches
@@ -55,9 +56,6 @@ class TrainingResult:
     peak_memory_bytes: int = 0
 
 
-Log = Callable[[int, Mapping[str, float]], None]
-
-
 def train(
     model: nn.Module,
     parameters: Mapping[str, nn.Parameter],
@@ -66,8 +64,10 @@ def train(
     config: TrainingConfig,
     seed: int,
     log: Log,
-    after_step: Callable[[int], None] | None = None,
-) -> TrainingResult:
+    result: TrainingResult,
+    extra_loss: Callable[[], Tensor | None] = lambda: None,
+    after_step: Callable[[], None] = lambda: None,
+) -> None:
     """Minimise ``objective`` over ``parameters`` of ``model``, in place.
 
     Args:
@@ -78,7 +78,9 @@ def train(
         config: sizes, optimiser, schedule.
         seed: fixes the order of the examples and the dropout of every step.
         log: called after every step with its loss, gradient norm and learning rate.
-        after_step: called with the step number after the optimiser, gradients still there (AdaLoRA needs them).
+        result: filled in step by step, so that it is right even if the run stops early.
+        extra_loss: a term the method adds to the loss of a step, or None.
+        after_step: called after the optimiser, while the gradients are still there (AdaLoRA needs them).
 
     Raises:
         NonFiniteError: before the step that would have used a non-finite loss or gradient.
@@ -89,7 +91,6 @@ def train(
         parameter_groups(parameters, config.weight_decay), lr=0.0, betas=config.betas, eps=config.eps
     )
     model, optimizer = accelerator.prepare(model, optimizer)
-    result = TrainingResult()
     reset_peak_memory()
     started = time.perf_counter()
     with _training_mode(model, config), progress(steps, "train") as advance:
@@ -97,20 +98,15 @@ def train(
             torch.manual_seed(seed * 1_000_003 + step)
             batch = [items[index] for index in indices]
             rate = _set_rate(optimizer, learning_rate(config, step, steps))
-            loss = _accumulate_gradients(accelerator, model, objective, batch, config)
+            loss = _accumulate_gradients(accelerator, model, objective, batch, config, extra_loss)
             norm = _clip(parameters.values(), config.max_grad_norm)
             _require_finite(step, loss, norm)
             optimizer.step()
-            if after_step is not None:
-                after_step(step)
+            after_step()
             optimizer.zero_grad(set_to_none=True)
-            _account(result, objective, batch, step, loss, norm)
+            _account(result, objective, batch, step, loss, norm, time.perf_counter() - started)
             log(step, {"loss": loss, "grad_norm": norm, "learning_rate": rate})
-            speed = result.tokens / (time.perf_counter() - started)
-            advance(note=f"loss {loss:.4f} · {speed:,.0f} tokens/s")
-    result.seconds = time.perf_counter() - started
-    result.peak_memory_bytes = peak_memory_bytes()
-    return result
+            advance(note=f"loss {loss:.4f} · {result.tokens / result.seconds:,.0f} tokens/s")
 
 
 @contextmanager
@@ -142,8 +138,9 @@ def _accumulate_gradients(
     objective: Objective[Item],
     batch: Sequence[Item],
     config: TrainingConfig,
+    extra_loss: Callable[[], Tensor | None],
 ) -> float:
-    """Backward over the global batch in micro-batches; returns its loss per unit."""
+    """Backward over the global batch in micro-batches; returns its loss per unit, without the method's own term."""
     units = objective.units(batch)
     total = 0.0
     for micro in _chunks(batch, config.micro_batch_size or len(batch)):
@@ -151,6 +148,9 @@ def _accumulate_gradients(
         loss = objective.loss_sum(model, tensors) / units
         accelerator.backward(loss)
         total += loss.item()
+    extra = extra_loss()
+    if extra is not None:
+        accelerator.backward(extra)
     return total
 
 
@@ -177,10 +177,18 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
 
 
 def _account(
-    result: TrainingResult, objective: Objective[Item], batch: Sequence[Item], step: int, loss: float, norm: float
+    result: TrainingResult,
+    objective: Objective[Item],
+    batch: Sequence[Item],
+    step: int,
+    loss: float,
+    norm: float,
+    seconds: float,
 ) -> None:
     result.steps = step + 1
     result.examples += len(batch)
     result.tokens += objective.tokens(batch)
     result.units += objective.units(batch)
     result.loss_curve.append((step, loss, norm))
+    result.seconds = seconds
+    result.peak_memory_bytes = peak_memory_bytes()

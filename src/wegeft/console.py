@@ -1,0 +1,62 @@
+"""What a finished run says on the terminal: its scores in a table, what it trained and where the record is.
+
+Does not: compute scores.
+"""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from wegeft.records.store import Record
+
+
+def print_record(record: Record, path: Path) -> None:
+    """Scores, sizes and times of ``record``, and the file that keeps it."""
+    out = Console()
+    config = record["config"]
+    title = " · ".join(
+        [config["method"]["name"], config["task"]["name"], config["model"]["name"], f"seed {config['seed']}"]
+    )
+    out.print(f"[bold]{title}[/bold]  (scale {config['scale']['name']}, protocol {config['protocol']['name']})")
+    if record["error"]:
+        out.print(f"[bold red]{record['status']}[/bold red]: {record['error']}")
+    if record["evaluation"]:
+        out.print(_scores(record))
+    out.print(_costs(record))
+    out.print(f"record: {path}", soft_wrap=True)
+
+
+def print_known(record: Record, path: Path) -> None:
+    """Say that the run was done before, and show what it gave."""
+    out = Console()
+    out.print(f"This run has its record from {record['created']}; force=true runs it again.", soft_wrap=True)
+    print_record(record, path)
+
+
+def _scores(record: Record) -> Table:
+    table = Table("set", "accuracy %", "± s.e.", "n", "chance %")
+    for subset, score in record["evaluation"]["scores"].items():
+        chance = score.get("chance")
+        table.add_row(
+            subset,
+            f"{100 * score['value']:.1f}",
+            "" if score["stderr"] is None else f"{100 * score['stderr']:.1f}",
+            str(score["n"]),
+            "" if chance is None else f"{100 * chance:.1f}",
+        )
+    table.add_row("mean", f"{100 * record['evaluation']['mean']:.1f}", "", str(record["evaluation"]["n"]), "")
+    return table
+
+
+def _costs(record: Record) -> str:
+    counts = record["parameters"]
+    parts = [f"{counts['trainable']:,} trainable parameters ({counts['percent']['backbone']:.4f} % of the backbone)"]
+    if record["training"]:
+        training = record["training"]
+        parts.append(
+            f"{training['steps']} steps in {training['seconds']:.0f} s, final loss {training['final_loss']:.4f}"
+        )
+    if record["evaluation"]:
+        parts.append(f"evaluated in {record['evaluation']['seconds']:.0f} s")
+    return "; ".join(parts)

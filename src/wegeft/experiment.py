@@ -1,0 +1,169 @@
+"""One experiment from its configuration to its record, each stage one call.
+
+Configuration → data → backbone → method attached → training → evaluation → record. Nothing flows backwards and
+nothing is global.
+
+Does not: know any method, task or family of backbones; they come through their interfaces.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from wegeft import console, models
+from wegeft.config import RunConfig
+from wegeft.errors import UserError
+from wegeft.evaluation.result import Evaluation
+from wegeft.files import write_atomically
+from wegeft.methods import Method, build_method
+from wegeft.records.assemble import assemble, parameters
+from wegeft.records.identity import run_id
+from wegeft.records.provenance import collect_provenance
+from wegeft.records.store import Record, read_record, record_path, write_record
+from wegeft.tasks import Task, build_task
+from wegeft.tasks.prepared import Prepared
+from wegeft.training import adapter_file
+from wegeft.training.logger import open_logger
+from wegeft.training.loop import NonFiniteError, TrainingResult, train
+
+DIVERGED = 3
+"""Exit code of a run whose loss or gradient was not finite."""
+
+
+def run(config: RunConfig) -> None:
+    """Train, evaluate, record; a run that has its record is shown instead of repeated, unless ``force`` says so."""
+    identity = run_id(settings(config))
+    known = record_path(identity, Path(config.records_dir))
+    if known.is_file() and not config.force:
+        console.print_known(read_record(known), known)
+        return
+    record = execute(config, identity, train_first=True)
+    _keep(record, config)
+
+
+def evaluate(config: RunConfig) -> None:
+    """Evaluate an adapter that was trained before (``adapter``, or the one of the same run) and record it."""
+    identity = run_id(settings(config))
+    _keep(execute(config, identity, train_first=False), config)
+
+
+def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
+    """Carry out one run and return its record; writes only into the run's own folder.
+
+    Raises:
+        UserError: something the person asked for cannot be had; nothing has been loaded or written then.
+    """
+    provenance = collect_provenance(sys.argv)  # first, so that it shows the code as it was when it was loaded
+    task = build_task(config.task)
+    check_fit(config, task)
+    device = choose_device(config)
+    torch.manual_seed(config.seed)
+    backbone = models.load(config.model, device)
+    backbone_parameters = models.count_parameters(backbone.model)
+    method = build_method(config.method)
+    method.attach(backbone.model, config.model.head_modules)
+    counts = parameters(method, backbone_parameters)
+    prepared = task.prepare(backbone, config.protocol)
+
+    folder = run_folder(config, identity)
+    write_atomically(folder / "config.yaml", yaml.safe_dump(settings(config), sort_keys=False).encode())
+    training, failure = None, None
+    if not train_first:
+        adapter_file.load(method, Path(config.adapter) if config.adapter else folder / adapter_file.NAME)
+    elif method.trainable():
+        training, failure = _train(config, identity, method, prepared)
+        adapter_file.save(method, folder / adapter_file.NAME)
+    evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
+    return assemble(
+        identity=identity,
+        config=settings(config),
+        provenance=provenance,
+        task=task,
+        prepared=prepared,
+        counts=counts,
+        training=training,
+        evaluation=evaluation,
+        failure=failure,
+        adapter=folder / adapter_file.NAME,
+    )
+
+
+def settings(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain data, as it is hashed, recorded and written."""
+    return config.model_dump(mode="json")
+
+
+def run_folder(config: RunConfig, identity: str) -> Path:
+    """Where a run keeps its resolved config, adapter and samples."""
+    return Path(config.output_dir) / identity
+
+
+def check_fit(config: RunConfig, task: Task) -> None:
+    """Refuse what cannot work, before anything is loaded: missing data files, modules, ranks.
+
+    The method is attached to the architecture alone (meta device), which costs no memory.
+
+    Raises:
+        UserError: the first thing that does not fit.
+    """
+    task.check_data()
+    method = build_method(config.method)
+    method.attach(models.skeleton(config.model), config.model.head_modules)
+    if config.adapter is not None and not Path(config.adapter).is_file():
+        raise UserError(f"adapter={config.adapter} is not a file.")
+
+
+def choose_device(config: RunConfig) -> torch.device:
+    """The device that ``runtime.device`` asks for, with the CPU threads set that ``runtime.threads`` asks for."""
+    if config.runtime.threads is not None:
+        torch.set_num_threads(config.runtime.threads)
+    wanted = config.runtime.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("runtime.device=cuda, but torch sees no CUDA device; choices: auto, cpu.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def _train(
+    config: RunConfig, identity: str, method: Method, prepared: Prepared[Any]
+) -> tuple[TrainingResult, str | None]:
+    """Train in place; returns what was done and, if the run diverged, the sentence that says so."""
+    result = TrainingResult()
+    with open_logger(config.logger, identity, settings(config), config.output_dir) as log:
+        try:
+            train(
+                method.backbone,
+                method.trainable(),
+                prepared.train_items,
+                prepared.objective,
+                config.training,
+                config.seed,
+                log,
+                result,
+                extra_loss=method.extra_loss,
+                after_step=method.after_step,
+            )
+        except NonFiniteError as error:
+            return result, f"{error}."
+    return result, None
+
+
+def _evaluate(config: RunConfig, method: Method, prepared: Prepared[Any], folder: Path) -> Evaluation | None:
+    """Scores of the adapted backbone; None for random weights that are no control, which have none worth keeping."""
+    if config.model.weights == "random" and not config.model.untrained_control:
+        return None
+    if config.evaluation.merge and method.mergeable:
+        method.merge()
+    return prepared.evaluate(method.backbone, config.evaluation, folder)
+
+
+def _keep(record: Record, config: RunConfig) -> None:
+    """Write the record, show it, and end with an exit code that tells a diverged run from a finished one."""
+    path = write_record(record, Path(config.records_dir))
+    console.print_record(record, path)
+    if record["status"] != "finished":
+        raise SystemExit(DIVERGED)

@@ -1,0 +1,123 @@
+"""Putting the outcome of a run together as a record (``schema.json`` says what each part means).
+
+Does not: write it, or compute anything but counts and shares.
+"""
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wegeft.models import count_parameters
+from wegeft.records.store import SCHEMA_VERSION, Record
+
+if TYPE_CHECKING:
+    from wegeft.evaluation.result import Evaluation
+    from wegeft.methods import Method
+    from wegeft.tasks import Task
+    from wegeft.tasks.prepared import FirstPrompt, Prepared
+    from wegeft.training.loop import TrainingResult
+
+CURVE_POINTS = 500
+"""Most points of the loss curve that a record keeps; a longer curve is thinned evenly, its last point kept."""
+
+
+def assemble(
+    *,
+    identity: str,
+    config: Mapping[str, Any],
+    provenance: dict[str, Any],
+    task: "Task",
+    prepared: "Prepared[Any]",
+    counts: dict[str, Any],
+    training: "TrainingResult | None",
+    evaluation: "Evaluation | None",
+    failure: str | None,
+    adapter: Path,
+) -> Record:
+    """The record of one run; ``failure`` is the sentence of a diverged one."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": identity,
+        "status": "finished" if failure is None else "diverged",
+        "error": failure,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": provenance["command"],
+        "config": dict(config),
+        "provenance": provenance,
+        "data": _data(task, prepared),
+        "prompt": _prompt(prepared.first_prompt),
+        "parameters": counts,
+        "training": None if training is None else _training(training, len(prepared.train_items)),
+        "evaluation": None if evaluation is None else evaluation.as_record(),
+        "adapter": _adapter(adapter) if training is not None else None,
+    }
+
+
+def parameters(method: "Method", backbone_parameters: int) -> dict[str, Any]:
+    """Trainable counts of an attached, unmerged ``method`` and their shares.
+
+    Both denominators, because published tables use either: the backbone alone, and with what the method added.
+    """
+    trainable = method.parameter_count()
+    head = sum(parameter.numel() for parameter in method.trainable().values()) - trainable
+    denominators = {
+        "backbone": backbone_parameters,
+        "backbone_plus_adapter": count_parameters(method.backbone),
+    }
+    return {
+        "trainable": trainable,
+        "head": head,
+        "backbone": backbone_parameters,
+        "denominators": denominators,
+        "percent": {name: 100 * trainable / count for name, count in denominators.items()},
+    }
+
+
+def _data(task: "Task", prepared: "Prepared[Any]") -> dict[str, Any]:
+    summary = task.data_summary()
+    return {
+        "hashes": task.content_hashes(),
+        "train_examples": len(prepared.train_items),
+        "test_examples": {key.removesuffix("/test"): s.rows for key, s in summary.items() if key.endswith("/test")},
+        "expected_rows": {key: part.expected for key, part in summary.items()},
+        "remarks": prepared.remarks(),
+    }
+
+
+def _prompt(first: "FirstPrompt | None") -> dict[str, Any] | None:
+    if first is None:
+        return None
+    return {"text": first.text, "input_ids": list(first.input_ids), "special_tokens": first.special_tokens}
+
+
+def _training(result: "TrainingResult", items: int) -> dict[str, Any]:
+    return {
+        "steps": result.steps,
+        "epochs": result.examples / items,
+        "tokens": result.tokens,
+        "label_tokens": result.units,
+        "seconds": result.seconds,
+        "tokens_per_second": result.tokens / result.seconds if result.seconds else None,
+        "final_loss": result.loss_curve[-1][1] if result.loss_curve else None,
+        "loss_curve": thin([[step, loss] for step, loss, _ in result.loss_curve]),
+        "peak_memory_bytes": result.peak_memory_bytes,
+    }
+
+
+def thin(curve: list[list[float]]) -> list[list[float]]:
+    """At most :data:`CURVE_POINTS` points of ``curve``, evenly spaced, the last one kept."""
+    stride = max(1, -(-len(curve) // CURVE_POINTS))
+    return curve[-1::-stride][::-1]
+
+
+def _adapter(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def command_line(record: Record) -> str:
+    """The command of ``record`` as one would type it."""
+    return shlex.join(record["command"])
