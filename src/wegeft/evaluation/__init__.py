@@ -1,0 +1,1 @@
+"""From a model and test examples to samples and scores."""

@@ -1,0 +1,39 @@
+"""Whether an extracted answer is right: one small pure function per rule, chosen by name.
+
+Does not: extract, aggregate, or read samples.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+Comparison = Literal["exact", "number"]
+
+NUMBER_TOLERANCE = 0.001
+"""Largest difference of two numbers that count as equal (LLM-Adapters, pyreft and WeGeFT agree on it)."""
+
+
+def is_correct(comparison: Comparison, extracted: str | None, gold: str) -> bool:
+    """Whether ``extracted`` counts as ``gold``; a missing answer is wrong."""
+    return extracted is not None and COMPARISONS[comparison](extracted, gold)
+
+
+def same_text(extracted: str, gold: str) -> bool:
+    """Equal strings apart from surrounding white space; ``true.`` is not ``true``."""
+    return extracted.strip() == gold.strip()
+
+
+def same_number(extracted: str, gold: str) -> bool:
+    """Two finite numbers at most 0.001 apart; commas in the gold answer are dropped as in the text."""
+    left, right = _number(extracted), _number(gold)
+    return math.isfinite(left) and abs(left - right) <= NUMBER_TOLERANCE
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return math.nan
+
+
+COMPARISONS: dict[Comparison, Callable[[str, str], bool]] = {"exact": same_text, "number": same_number}

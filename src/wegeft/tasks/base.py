@@ -1,0 +1,89 @@
+"""What every task is: named examples for training and for testing, and what is known about its data.
+
+Does not: tokenise, generate or score.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from wegeft.schema import Strict
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its answer, rendered.
+
+    Attributes:
+        uid: subset, split and row number in the file, e.g. ``boolq/test/17``.
+        subset: name of the data set within the task.
+        prompt: text that the model reads, up to its last blank or line break.
+        target: text that it learns to write, without the end-of-sequence token.
+        gold: the answer that an extracted answer is compared with.
+    """
+
+    uid: str
+    subset: str
+    prompt: str
+    target: str
+    gold: str
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What one file or generated set contributed to a run.
+
+    Attributes:
+        rows: rows used.
+        expected: rows of the published set; None where there is none. A smaller ``rows`` is not the published run.
+        sha256: hash of the rows used, independent of the file's formatting.
+    """
+
+    rows: int
+    expected: int | None
+    sha256: str
+
+
+class TaskConfig(Strict):
+    """What every task's config has."""
+
+    name: str
+
+
+class Task(ABC):
+    """A task; subclasses say which backbone families they fit and what their config group holds."""
+
+    Config: ClassVar[type[TaskConfig]]
+    families: ClassVar[frozenset[str]]
+
+    def __init__(self, config: Any) -> None:
+        self.name: str = config.name
+
+    @abstractmethod
+    def train_examples(self) -> list[Example]:
+        """Training examples in file order; shuffling is the loop's.
+
+        Raises:
+            UserError: missing, broken or incomplete data, with file and row.
+        """
+
+    @abstractmethod
+    def test_examples(self) -> Mapping[str, list[Example]]:
+        """Test examples by subset, subsets in the order of the published table.
+
+        Raises:
+            UserError: missing, broken or incomplete data, with file and row.
+        """
+
+    @abstractmethod
+    def data_summary(self) -> dict[str, DataSummary]:
+        """Rows, expected rows and content hash by ``subset/split``."""
+
+    def content_hashes(self) -> dict[str, str]:
+        """Content hash by ``subset/split``."""
+        return {key: summary.sha256 for key, summary in self.data_summary().items()}
+
+    def chance(self) -> dict[str, float] | None:
+        """Accuracy of guessing by subset, or None where guessing is meaningless."""
+        return None

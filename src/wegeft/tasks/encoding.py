@@ -1,0 +1,309 @@
+"""The one place where text becomes token ids, for training and for generation alike.
+
+An example is ``[BOS] prompt target [EOS]`` (``protocol.pad_first`` puts a pad id in front). Prompt ids for generation
+are exactly the ids that training masks. Special tokens written out in the text stay ordinary text: the tokenizer splits
+them, so that BOS, EOS and pad come from here alone, whatever the tokenizer adds by itself.
+
+Does not: render prompts, shuffle, or move tensors to a device.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from wegeft.errors import UserError
+from wegeft.tasks.base import Example
+from wegeft.tasks.protocol import ProtocolConfig, Side
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IntArray = np.ndarray[tuple[int], np.dtype[Any]]
+"""A flat array of integers."""
+
+IGNORE_INDEX = -100
+"""Label without a loss (torch's cross entropy ignores it by default)."""
+
+CHUNK = 1024
+"""Texts tokenised per call: large enough for the tokenizer's own threads, small enough for a moving progress bar."""
+
+RESERVED = re.compile(r"\bpad\b|_pad_|<pad>|\[pad\]|reserved|unused", re.IGNORECASE)
+"""Names under which tokenizers keep ids that no text produces."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Ids of one training example, without padding; the three lists have the same length.
+
+    Attributes:
+        input_ids: prompt and target with their special tokens.
+        labels: ``input_ids`` where there is a loss, ``IGNORE_INDEX`` elsewhere.
+        attention_mask: 1 where the position is read, 0 where it is not.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    attention_mask: list[int]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Ids of prompts for generation.
+
+    Attributes:
+        input_ids: one list per prompt, not padded.
+        too_long: positions of the prompts that ``protocol.max_length`` cuts or leaves out.
+    """
+
+    input_ids: list[list[int]]
+    too_long: frozenset[int]
+
+
+@dataclass(frozen=True)
+class EncodedSet:
+    """Many encoded examples in flat arrays, which a cache can hold as they are.
+
+    Attributes:
+        ids_N: int32, the examples' ids one after the other.
+        ends: int64, for each example where it ends in ``ids_N``.
+        prompt_lengths: int32, for each example how many of its first ids belong to the prompt.
+        truncated: uids of examples that were cut (``truncation=right``).
+        skipped: uids of examples that were left out (``truncation=skip``).
+        protocol: rules by which labels and masks are derived.
+        pad_id: id that the mask leaves out under ``mask_pad_by_id``.
+    """
+
+    ids_N: IntArray
+    ends: IntArray
+    prompt_lengths: IntArray
+    truncated: tuple[str, ...]
+    skipped: tuple[str, ...]
+    protocol: ProtocolConfig
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> Encoded:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        ids = self.ids_N[self.ends[index - 1] if index else 0 : self.ends[index]].tolist()
+        return _with_labels(ids, int(self.prompt_lengths[index]), self.protocol, self.pad_id)
+
+    def __iter__(self) -> Iterator[Encoded]:
+        return (self[index] for index in range(len(self)))
+
+
+class TextEncoder:
+    """Renders ids for one tokenizer under one protocol.
+
+    Attributes:
+        bos_id: first token of every example, or None if the tokenizer has no such token.
+        eos_id: token that ends every target and stops generation.
+        pad_id: id of padding.
+        vocabulary_size: rows the embeddings must have; more than the tokenizer's only for ``pad_token=unk`` without
+            an unknown token, as in the official code on Llama 3.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", protocol: ProtocolConfig) -> None:
+        """Take the special tokens from ``tokenizer``.
+
+        Raises:
+            UserError: no EOS, or no id left for padding.
+        """
+        self.tokenizer = tokenizer
+        self.protocol = protocol
+        if not isinstance(tokenizer.eos_token_id, int):
+            raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no EOS token, so no answer could end.")
+        self.bos_id = tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else None
+        self.eos_id = tokenizer.eos_token_id
+        self.pad_id = _pad_id(tokenizer, protocol)
+        self.vocabulary_size = max(len(tokenizer), self.pad_id + 1)
+        self._reserved = {self.bos_id, self.eos_id} | (set() if protocol.mask_pad_by_id else {self.pad_id})
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Ids of one prompt, ready for generation; UserError if it is too long and the protocol refuses that."""
+        return self.encode_prompts([prompt]).input_ids[0]
+
+    def encode_prompts(self, prompts: Sequence[str], uids: Sequence[str] | None = None) -> Prompts:
+        """Ids of many prompts; ``uids`` name them in messages.
+
+        Raises:
+            UserError: a prompt is longer than ``max_length`` under ``truncation=error``, or holds a special token.
+        """
+        names = uids if uids is not None else [f"prompt {number}" for number in range(len(prompts))]
+        encoded, too_long = [], set()
+        for position, (name, text_ids) in enumerate(zip(names, self._tokenise(prompts), strict=True)):
+            ids = self._checked(name, self._start() + text_ids)
+            if self._too_long(ids):
+                self._refuse(name, ids, "prompt")
+                too_long.add(position)
+            encoded.append(self._finish(ids))
+        return Prompts(encoded, frozenset(too_long))
+
+    def encode_example(self, example: Example) -> Encoded:
+        """Ids and labels of one training example; UserError as in :meth:`encode_examples`."""
+        encoded = self.encode_examples([example])
+        if not len(encoded):
+            raise UserError(f"row {example.uid} is longer than protocol.max_length={self.protocol.max_length}.")
+        return encoded[0]
+
+    def encode_examples(self, examples: Sequence[Example], advance: Callable[[int], None] | None = None) -> EncodedSet:
+        """Ids of many training examples; ``advance`` is told how many more are done.
+
+        Raises:
+            UserError: an example is longer than ``max_length`` under ``truncation=error``, or holds a special token.
+        """
+        ids: list[IntArray] = []
+        prompt_lengths: list[int] = []
+        truncated: list[str] = []
+        skipped: list[str] = []
+        for first in range(0, len(examples), CHUNK):
+            chunk = examples[first : first + CHUNK]
+            for example, (prompt_ids, whole_ids) in zip(chunk, self._tokenise_pairs(chunk), strict=True):
+                if self._too_long(whole_ids):
+                    self._refuse(example.uid, whole_ids, "prompt and target")
+                    (skipped if self.protocol.truncation == "skip" else truncated).append(example.uid)
+                    if self.protocol.truncation == "skip":
+                        continue
+                ids.append(np.asarray(self._finish(whole_ids), dtype=np.int32))
+                prompt_lengths.append(min(len(self._finish(prompt_ids)), len(ids[-1])))
+            if advance is not None:
+                advance(len(chunk))
+        return EncodedSet(
+            ids_N=np.concatenate(ids) if ids else np.zeros(0, np.int32),
+            ends=np.cumsum([len(item) for item in ids], dtype=np.int64),
+            prompt_lengths=np.asarray(prompt_lengths, dtype=np.int32),
+            truncated=tuple(truncated),
+            skipped=tuple(skipped),
+            protocol=self.protocol,
+            pad_id=self.pad_id,
+        )
+
+    def collate_train(self, examples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        """One padded batch: int64 ``input_ids``, ``attention_mask``, ``position_ids`` and ``labels``, all (B, L)."""
+        side = self.protocol.padding_side_train
+        batch = self._padded([e.input_ids for e in examples], [e.attention_mask for e in examples], side)
+        return batch | {"labels": _pad_BL([e.labels for e in examples], IGNORE_INDEX, side)}
+
+    def collate_prompts(self, prompts_ids: Sequence[list[int]]) -> dict[str, torch.Tensor]:
+        """One left-padded generation batch: int64 ``input_ids``, ``attention_mask``, ``position_ids``, all (B, L)."""
+        masks = [_mask(ids, self.protocol, self.pad_id) for ids in prompts_ids]
+        return self._padded(prompts_ids, masks, self.protocol.padding_side_eval)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids, without special tokens and with every blank as it was generated."""
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text if isinstance(text, str) else "".join(text)
+
+    def _padded(self, ids: Sequence[list[int]], masks: Sequence[list[int]], side: Side) -> dict[str, torch.Tensor]:
+        mask_BL = _pad_BL(masks, 0, side)
+        return {
+            "input_ids": _pad_BL(ids, self.pad_id, side),
+            "attention_mask": mask_BL,
+            "position_ids": (mask_BL.cumsum(dim=1) - 1).clamp(min=0),
+        }
+
+    def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of the bare texts; special tokens spelt out in a text are split like any other characters."""
+        if not texts:
+            return []
+        encoding = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return list(encoding["input_ids"])
+
+    def _tokenise_pairs(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], list[int]]]:
+        """For each example the ids of its prompt, and of prompt, target and EOS; the former begin the latter.
+
+        Prompt and target are tokenised together, as the official code does. Where a tokenizer merges characters
+        across the seam, the target is tokenised alone instead, so that the model is trained on what it will read.
+        """
+        prompts = self._tokenise([example.prompt for example in examples])
+        wholes = self._tokenise([example.prompt + example.target for example in examples])
+        for example, prompt_ids, whole_ids in zip(examples, prompts, wholes, strict=True):
+            if whole_ids[: len(prompt_ids)] != prompt_ids or len(whole_ids) == len(prompt_ids):
+                whole_ids = prompt_ids + self._tokenise([example.target])[0]
+            self._checked(example.uid, self._start() + whole_ids)
+            yield self._start() + prompt_ids, self._start() + whole_ids + [self.eos_id]
+
+    def _start(self) -> list[int]:
+        return [] if self.bos_id is None else [self.bos_id]
+
+    def _finish(self, ids: list[int]) -> list[int]:
+        """Cut to ``max_length`` and put the leading pad id in front, where the protocol has one."""
+        return ([self.pad_id] if self.protocol.pad_first else []) + ids[: self.protocol.max_length]
+
+    def _too_long(self, ids: list[int]) -> bool:
+        return len(ids) > self.protocol.max_length
+
+    def _refuse(self, name: str, ids: list[int], what: str) -> None:
+        if self.protocol.truncation == "error":
+            raise UserError(
+                f"row {name}: {what} take {len(ids)} tokens and protocol.max_length is {self.protocol.max_length}; "
+                "protocol.truncation=skip leaves such rows out and counts them, =right cuts their end."
+            )
+
+    def _checked(self, name: str, ids: list[int]) -> list[int]:
+        """``ids``, which must hold no special token but the BOS at their start."""
+        if not self._reserved.isdisjoint(ids[len(self._start()) :]):
+            raise UserError(
+                f"row {name}: its text gives a special token (BOS {self.bos_id}, EOS {self.eos_id}, "
+                f"pad {self.pad_id}); choose another protocol.pad_token or mend the row."
+            )
+        return ids
+
+
+def _with_labels(ids: list[int], prompt_length: int, protocol: ProtocolConfig, pad_id: int) -> Encoded:
+    unlabelled = (1 if protocol.pad_first else 0) if protocol.train_on_inputs else prompt_length
+    labels = [IGNORE_INDEX] * unlabelled + ids[unlabelled:]
+    return Encoded(ids, labels, _mask(ids, protocol, pad_id))
+
+
+def _mask(ids: list[int], protocol: ProtocolConfig, pad_id: int) -> list[int]:
+    """1 where a position is read: not on the leading pad id, nor (``mask_pad_by_id``) on any id equal to pad."""
+    if protocol.mask_pad_by_id:
+        return [int(token != pad_id) for token in ids]
+    return [int(not (protocol.pad_first and position == 0)) for position in range(len(ids))]
+
+
+def _pad_BL(rows: Sequence[list[int]], value: int, side: Side) -> torch.Tensor:
+    """Rows of different lengths as one int64 tensor (B, L)."""
+    length = max(len(row) for row in rows)
+    fill = [[value] * (length - len(row)) for row in rows]
+    padded = [f + row if side == "left" else row + f for f, row in zip(fill, rows, strict=True)]
+    return torch.tensor(padded, dtype=torch.int64)
+
+
+def _pad_id(tokenizer: "PreTrainedTokenizerBase", protocol: ProtocolConfig) -> int:
+    """The id that pads.
+
+    ``unk`` is the official choice (a new last id where there is no unknown token). ``dedicated`` prefers the
+    tokenizer's own pad token if it serves nothing else, then a token reserved by name, then the unknown token, which
+    byte-level vocabularies never produce (:class:`TextEncoder` refuses a text that does).
+    """
+    unknown = tokenizer.unk_token_id
+    if protocol.pad_token == "unk":
+        return unknown if isinstance(unknown, int) else len(tokenizer)
+    own, used = tokenizer.pad_token_id, {tokenizer.bos_token_id, tokenizer.eos_token_id, unknown}
+    if isinstance(own, int) and own not in used:
+        return own
+    reserved = [
+        (("pad" not in token.content.lower()), id_)
+        for id_, token in tokenizer.added_tokens_decoder.items()
+        if RESERVED.search(token.content) and id_ not in used
+    ]
+    if reserved:
+        return min(reserved)[1]
+    if isinstance(unknown, int) and unknown not in {tokenizer.bos_token_id, tokenizer.eos_token_id}:
+        return unknown
+    raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no id that text never produces, to pad with.")

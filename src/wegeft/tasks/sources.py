@@ -1,0 +1,199 @@
+"""Where rows come from: files in the layout of the LLM-Adapters repository, or any class with the same methods.
+
+A row has four text fields, ``instruction``, ``input``, ``output`` and ``answer``, as in
+github.com/AGI-Edgerunners/LLM-Adapters.
+
+Does not: render prompts or tokenise. Rows are read whole and checked whole: a broken row is an error, never dropped.
+"""
+
+import hashlib
+import json
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from wegeft.errors import UserError
+from wegeft.schema import Strict
+
+Split = Literal["train", "test"]
+Row = Mapping[str, str]
+ROW_FIELDS = ("instruction", "input", "output", "answer")
+
+
+class Source(ABC):
+    """Rows of named subsets, split into train and test."""
+
+    Config: ClassVar[type[Strict]]
+
+    @abstractmethod
+    def rows(self, subset: str, split: Split) -> Sequence[Row]:
+        """Rows of one subset, in order."""
+
+    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
+        """For each of :meth:`rows` its number in the whole file, from 0."""
+        return range(len(self.rows(subset, split)))
+
+    def content_hash(self, subset: str, split: Split) -> str:
+        """SHA-256 of the rows that :meth:`rows` yields, whatever the file's formatting."""
+        digest = hashlib.sha256()
+        for row in self.rows(subset, split):
+            digest.update(json.dumps([row[field] for field in ROW_FIELDS]).encode())
+            digest.update(b"\n")
+        return digest.hexdigest()
+
+    def expected(self, subset: str, split: Split) -> int | None:
+        """Rows of the published set, or None where nothing is published."""
+        del subset, split
+        return None
+
+    @abstractmethod
+    def chance(self, subset: str) -> float | None:
+        """Accuracy of guessing on the test rows of ``subset``, or None if unknown."""
+
+
+def draw(total: int, wanted: int | None, seed: int) -> Sequence[int]:
+    """``wanted`` of ``total`` row numbers in ascending order, without replacement; all of them for None."""
+    if wanted is None or wanted >= total:
+        return range(total)
+    return sorted(random.Random(seed).sample(range(total), wanted))
+
+
+class LLMAdaptersConfig(Strict):
+    """Where the files are and how much of them is used.
+
+    Attributes:
+        root: folder that holds ``dataset/`` and ``ft-training_set/``; None is refused when rows are first needed.
+        train_file: path below ``root``; ``{subset}`` stands for the subset's name.
+        test_file: as ``train_file``.
+        train_rows: rows per training subset, drawn without replacement with ``sample_seed``; None is all.
+        test_rows: as ``train_rows``.
+        sample_seed: seed of both draws.
+        expected_rows: rows of the published files by ``subset/split``.
+        require_expected: a file with another number of rows is an error instead of a remark in the record.
+        chance: accuracy of guessing by subset.
+    """
+
+    root: str | None
+    train_file: str
+    test_file: str
+    train_rows: int | None = Field(ge=1)
+    test_rows: int | None = Field(ge=1)
+    sample_seed: int = Field(ge=0)
+    expected_rows: dict[str, int]
+    require_expected: bool
+    chance: dict[str, float]
+
+    @field_validator("train_file", "test_file")
+    @classmethod
+    def _inside_root(cls, value: str) -> str:
+        if Path(value).is_absolute() or ".." in Path(value).parts:
+            raise ValueError(f"{value} must be a path below data.root")
+        return value
+
+
+class LLMAdaptersFiles(Source):
+    """Rows from JSON files: an array of objects with the four text fields."""
+
+    Config = LLMAdaptersConfig
+
+    def __init__(self, config: LLMAdaptersConfig) -> None:
+        self.config = config
+
+    def rows(self, subset: str, split: Split) -> Sequence[Row]:
+        """See :meth:`Source.rows`.
+
+        Raises:
+            UserError: no root, no file, no valid JSON, or a row without a field; the sentence names file and row.
+        """
+        rows = read_rows(self.path(subset, split))
+        self._check_count(subset, split, len(rows))
+        return [rows[number] for number in self._drawn(split, len(rows))]
+
+    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
+        """See :meth:`Source.row_numbers`."""
+        return self._drawn(split, len(read_rows(self.path(subset, split))))
+
+    def _drawn(self, split: Split, total: int) -> Sequence[int]:
+        wanted = self.config.train_rows if split == "train" else self.config.test_rows
+        return draw(total, wanted, self.config.sample_seed)
+
+    def path(self, subset: str, split: Split) -> Path:
+        """File of one subset and split."""
+        if self.config.root is None:
+            raise UserError(
+                "data.root is not set: give the folder that holds dataset/ and ft-training_set/, "
+                "or fetch it with `python scripts/fetch_data.py commonsense`."
+            )
+        name = self.config.train_file if split == "train" else self.config.test_file
+        return Path(self.config.root) / name.format(subset=subset)
+
+    def expected(self, subset: str, split: Split) -> int | None:
+        """See :meth:`Source.expected`."""
+        return self.config.expected_rows.get(f"{subset}/{split}")
+
+    def chance(self, subset: str) -> float | None:
+        """See :meth:`Source.chance`."""
+        return self.config.chance.get(subset)
+
+    def _check_count(self, subset: str, split: Split, found: int) -> None:
+        expected = self.expected(subset, split)
+        if self.config.require_expected and expected not in (None, found):
+            raise UserError(
+                f"{self.path(subset, split)} has {found} rows and the published file has {expected}; "
+                "set task.source.require_expected=false to run on it all the same."
+            )
+
+
+@cache
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """All rows of a JSON array or JSON-lines file (told apart by the suffix ``.jsonl``), checked.
+
+    Raises:
+        UserError: the sentence names the file, and the row counted from 0.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"data file {path} does not exist; check data.root.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"data file {path} cannot be read: {error}.") from error
+    rows = _json_lines(path, text) if path.suffix == ".jsonl" else _json_array(path, text)
+    if not rows:
+        raise UserError(f"data file {path} holds no rows.")
+    return tuple(_checked(path, number, row) for number, row in enumerate(rows))
+
+
+def _json_array(path: Path, text: str) -> list[Any]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"data file {path} is not valid JSON at line {error.lineno}: {error.msg}.") from error
+    if not isinstance(rows, list):
+        raise UserError(f"data file {path} holds a {type(rows).__name__}, not an array of rows.")
+    return rows
+
+
+def _json_lines(path: Path, text: str) -> list[Any]:
+    rows = []
+    for number, line in enumerate(text.splitlines()):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"data file {path}, row {number} is not valid JSON: {error.msg}.") from error
+    return rows
+
+
+def _checked(path: Path, number: int, row: Any) -> Row:
+    if not isinstance(row, dict):
+        raise UserError(f"data file {path}, row {number} is a {type(row).__name__}, not an object.")
+    for field in ROW_FIELDS:
+        if not isinstance(row.get(field), str):
+            raise UserError(f"data file {path}, row {number} has no text field `{field}`.")
+    if not row["answer"].strip():
+        raise UserError(f"data file {path}, row {number} has an empty `answer`.")
+    return {field: row[field] for field in ROW_FIELDS}

@@ -1,0 +1,161 @@
+"""A task that is text in and text out, described by YAML alone: source, templates, length, extraction, comparison.
+
+Does not: read files (its source does), tokenise (``wegeft.tasks.encoding``) or generate.
+"""
+
+import string
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from wegeft.errors import UserError
+from wegeft.evaluation.compare import Comparison
+from wegeft.evaluation.extractors import Extractor
+from wegeft.schema import Strict, load_target
+from wegeft.tasks.base import DataSummary, Example, Task, TaskConfig
+from wegeft.tasks.sources import ROW_FIELDS, Row, Source, Split
+
+DEFAULT = "default"
+
+
+class ScoringConfig(Strict):
+    """How generated text becomes right or wrong.
+
+    Attributes:
+        compare: rule that compares the extracted answer with the gold one.
+        extractors: extraction rules by name; the first gives the reported score, the others stand beside it.
+    """
+
+    compare: Comparison
+    extractors: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> "ScoringConfig":
+        for name, node in self.extractors.items():
+            load_target(node, f"task.scoring.extractors.{name}")
+        return self
+
+
+class TextTaskConfig(TaskConfig):
+    """One text task.
+
+    Attributes:
+        sources: data source by scale name; ``source`` is usually an interpolation into it.
+        source: open group of the data source in use.
+        train_subsets: subsets trained on, in order.
+        test_subsets: subsets tested on, in the order of the published table.
+        leaked_subsets: test subsets whose items are known to stand in the training set; scored, but not in the mean.
+        prompt: template over the row's fields.
+        prompt_with_input: template for rows whose ``input`` is not empty; None refuses such rows.
+        target: template over the row's fields, without EOS.
+        max_new_tokens: most tokens generated per answer.
+        scoring: by subset; the entry ``default`` serves the subsets without one.
+    """
+
+    sources: dict[str, dict[str, Any]]
+    source: dict[str, Any]
+    train_subsets: tuple[str, ...]
+    test_subsets: tuple[str, ...] = Field(min_length=1)
+    leaked_subsets: tuple[str, ...]
+    prompt: str
+    prompt_with_input: str | None
+    target: str
+    max_new_tokens: int = Field(ge=1)
+    scoring: dict[str, ScoringConfig]
+
+    @field_validator("prompt", "prompt_with_input", "target")
+    @classmethod
+    def _known_fields(cls, template: str | None) -> str | None:
+        names = {name for _, name, _, _ in string.Formatter().parse(template or "") if name is not None}
+        unknown = sorted(names.difference(ROW_FIELDS))
+        if unknown:
+            raise ValueError(f"the template uses {unknown}; a row has {', '.join(ROW_FIELDS)}")
+        return template
+
+    @model_validator(mode="after")
+    def _whole(self) -> "TextTaskConfig":
+        load_target(self.source, "task.source")
+        for subset in self.test_subsets:
+            if subset not in self.scoring and DEFAULT not in self.scoring:
+                raise ValueError(f"task.scoring has no entry for {subset} and no `{DEFAULT}`")
+        unknown = set(self.leaked_subsets).difference(self.test_subsets)
+        if unknown:
+            raise ValueError(f"task.leaked_subsets names {sorted(unknown)}, which task.test_subsets does not")
+        return self
+
+
+class TextTask(Task):
+    """Examples rendered from rows by the templates of the config."""
+
+    Config = TextTaskConfig
+    families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
+
+    def __init__(self, config: TextTaskConfig) -> None:
+        super().__init__(config)
+        self.config = config
+        source_class, source_config = load_target(config.source, "task.source")
+        self.source: Source = source_class(source_config)
+        self.max_new_tokens = config.max_new_tokens
+
+    def train_examples(self) -> list[Example]:
+        """See :meth:`Task.train_examples`; subsets one after the other."""
+        return [example for subset in self.config.train_subsets for example in self._examples(subset, "train")]
+
+    def test_examples(self) -> dict[str, list[Example]]:
+        """See :meth:`Task.test_examples`."""
+        return {subset: self._examples(subset, "test") for subset in self.config.test_subsets}
+
+    def data_summary(self) -> dict[str, DataSummary]:
+        """See :meth:`Task.data_summary`."""
+        return dict(self._summary)
+
+    def chance(self) -> dict[str, float] | None:
+        """See :meth:`Task.chance`; None unless it is known for every test subset."""
+        known = {subset: self.source.chance(subset) for subset in self.config.test_subsets}
+        return None if None in known.values() else {k: v for k, v in known.items() if v is not None}
+
+    def comparison(self, subset: str) -> Comparison:
+        """The rule that compares answers of ``subset``."""
+        return self._scoring(subset).compare
+
+    def extractors(self, subset: str) -> dict[str, Extractor]:
+        """Extraction rules of ``subset`` by name; the first gives the reported score."""
+        loaded = {name: load_target(node) for name, node in self._scoring(subset).extractors.items()}
+        return {name: target(config) for name, (target, config) in loaded.items()}
+
+    def _scoring(self, subset: str) -> ScoringConfig:
+        return self.config.scoring.get(subset) or self.config.scoring[DEFAULT]
+
+    def _examples(self, subset: str, split: Split) -> list[Example]:
+        numbers, rows = self.source.row_numbers(subset, split), self.source.rows(subset, split)
+        return [self._render(subset, split, number, row) for number, row in zip(numbers, rows, strict=True)]
+
+    def _render(self, subset: str, split: Split, number: int, row: Row) -> Example:
+        uid = f"{subset}/{split}/{number}"
+        template = self.config.prompt
+        if row["input"]:
+            if self.config.prompt_with_input is None:
+                raise UserError(f"row {uid} has an `input`, and task={self.name} has no template for one.")
+            template = self.config.prompt_with_input
+        return Example(
+            uid=uid,
+            subset=subset,
+            prompt=template.format_map(row),
+            target=self.config.target.format_map(row),
+            gold=row["answer"],
+        )
+
+    @cached_property
+    def _summary(self) -> Mapping[str, DataSummary]:
+        keys: list[tuple[str, Split]] = [(subset, "train") for subset in self.config.train_subsets]
+        keys += [(subset, "test") for subset in self.config.test_subsets]
+        return {f"{subset}/{split}": self._summarise(subset, split) for subset, split in keys}
+
+    def _summarise(self, subset: str, split: Split) -> DataSummary:
+        return DataSummary(
+            rows=len(self.source.rows(subset, split)),
+            expected=self.source.expected(subset, split),
+            sha256=self.source.content_hash(subset, split),
+        )
