@@ -85,6 +85,35 @@ def test_environment_is_what_the_lock_says(locked: dict[str, Requirement]) -> No
     assert not wrong, "make setup"
 
 
+def imported_packages(path: Path) -> set[str]:
+    """Return the top-level packages that a source file imports, late imports included."""
+    nodes = list(ast.walk(ast.parse(path.read_text(), path.name)))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    from_ = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[0] for name in plain | from_}
+
+
+@pytest.mark.parametrize(
+    ("sources", "extras"),
+    [
+        (["run.py", "src/**/*.py", "scripts/*.py", "benchmarks/**/*.py"], []),
+        (["tests/**/*.py"], ["dev"]),
+    ],
+)
+def test_what_is_imported_is_a_dependency(
+    project_root: Path, project: dict[str, Any], sources: list[str], extras: list[str]
+) -> None:
+    texts = chain(project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras))
+    declared = {canonicalize_name(Requirement(text).name) for text in texts}
+    imported = set().union(*(imported_packages(p) for glob in sources for p in project_root.glob(glob)))
+    foreign = imported - sys.stdlib_module_names - {"wegeft", "scripts", "tests", "run"}
+    distributions = importlib.metadata.packages_distributions()
+    undeclared = {
+        name for name in foreign if not declared & {canonicalize_name(d) for d in distributions.get(name, [])}
+    }
+    assert undeclared == set(), "pyproject.toml, then make lock"
+
+
 def test_version_is_the_one_of_pyproject(project: dict[str, Any]) -> None:
     assert wegeft.__version__ == project["version"] == importlib.metadata.version("wegeft")
 
@@ -152,7 +181,7 @@ def test_functions_are_short(project_root: Path) -> None:
     too_long = {
         f"{path.relative_to(project_root)}:{node.lineno} {node.name}"
         for path in sources
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(), path.name))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and statements(node) > LONGEST_FUNCTION
     }
     assert too_long == set()
