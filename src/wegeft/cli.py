@@ -41,16 +41,20 @@ def main() -> None:
         sys.argv.append("--resolve")
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")(_job)()
-    except UserError as error:
-        _refuse(str(error))
+    except BrokenPipeError:  # the reader of a pipe (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(explain(error))
 
 
 def _job(composed: DictConfig) -> None:
-    config = to_run_config(composed)
-    module, _, function = MODES[config.mode].partition(":")
-    getattr(importlib.import_module(module), function)(config)
+    # Refused here and not in `main`: Hydra would print a line of its own before an exception reaches it.
+    try:
+        config = to_run_config(composed)
+        module, _, function = MODES[config.mode].partition(":")
+        getattr(importlib.import_module(module), function)(config)
+    except UserError as error:
+        _refuse(str(error))
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
@@ -70,7 +74,9 @@ def to_run_config(composed: DictConfig) -> RunConfig:
 def explain(error: Exception) -> str:
     """A Hydra or OmegaConf error as one sentence that names the key and the choices."""
     text = str(error)
-    unknown_choice = re.search(r"Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s*(.*)", text, re.S)
+    unknown_choice = re.search(
+        r"Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s*(.*?)(?:\n\S|\Z)", text, re.S
+    )
     if unknown_choice:
         group, name, listing = unknown_choice.groups()
         choices = listing.split()

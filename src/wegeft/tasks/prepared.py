@@ -1,0 +1,50 @@
+"""A task made ready for one backbone: what the loop trains on and how the trained model is evaluated.
+
+The one interface between the runner and every kind of task, text or images.
+
+Does not: hold any data of its own kind; implementations live beside their tasks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from torch import nn
+
+from wegeft.evaluation.config import EvaluationConfig
+
+if TYPE_CHECKING:
+    from wegeft.evaluation.result import Evaluation
+    from wegeft.training.objective import Objective
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class FirstPrompt:
+    """The first training prompt as the network sees it, kept in the record.
+
+    Attributes:
+        text: rendered text.
+        input_ids: its token ids, specials included.
+        special_tokens: name of each special token and its id.
+    """
+
+    text: str
+    input_ids: tuple[int, ...]
+    special_tokens: dict[str, int | None]
+
+
+class Prepared(Protocol[Item]):
+    """A task for one backbone."""
+
+    train_items: Sequence[Item]
+    objective: "Objective[Item]"
+    first_prompt: FirstPrompt | None
+
+    def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
+        """Scores of ``model`` on the test sets; every sample is kept in ``folder``."""
+
+    def remarks(self) -> dict[str, Any]:
+        """Counted decisions worth recording (rows left out, prompts too long)."""
