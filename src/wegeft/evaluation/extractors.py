@@ -30,6 +30,10 @@ class Extractor(ABC):
     def extract(self, text: str) -> str | None:
         """The answer in ``text`` (what the model wrote, without the prompt), or None if there is none."""
 
+    def announce(self, answer: str) -> str:
+        """The plainest text in which the rule should find ``answer``."""
+        return answer
+
 
 class AfterTriggerConfig(Strict):
     """Which phrase announces the answer.
@@ -65,6 +69,10 @@ class AfterTrigger(Extractor):
         split = text.rpartition if self.occurrence == "last" else text.partition
         _, found, rest = split(self.trigger)
         return (rest.strip() or None) if found else None
+
+    def announce(self, answer: str) -> str:
+        """See :meth:`Extractor.announce`."""
+        return f"{self.trigger.rstrip()} {answer}"
 
 
 class NoOptions(Strict):

@@ -6,9 +6,14 @@ Does not: tokenise, generate or score.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from wegeft.schema import Strict
+from wegeft.tasks.protocol import ProtocolConfig
+
+if TYPE_CHECKING:
+    from wegeft.models import Backbone
+    from wegeft.tasks.prepared import Prepared
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,22 @@ class Task(ABC):
     @abstractmethod
     def data_summary(self) -> dict[str, DataSummary]:
         """Rows, expected rows and content hash by ``subset/split``."""
+
+    @abstractmethod
+    def check_data(self) -> None:
+        """Look whether the data is there, without reading it whole; UserError if it is not."""
+
+    @abstractmethod
+    def expected_train_examples(self) -> int | None:
+        """Training examples if the published data is there, for plans; None if nobody knows."""
+
+    @abstractmethod
+    def prepare(self, backbone: "Backbone", protocol: ProtocolConfig) -> "Prepared[Any]":
+        """Encode the training examples for ``backbone``, and stand ready to evaluate it.
+
+        Raises:
+            UserError: data that is missing or broken, or that the protocol refuses.
+        """
 
     def content_hashes(self) -> dict[str, str]:
         """Content hash by ``subset/split``."""

@@ -10,7 +10,7 @@ Does not: render prompts, shuffle, or move tensors to a device.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -63,8 +63,8 @@ class Prompts:
     too_long: frozenset[int]
 
 
-@dataclass(frozen=True)
-class EncodedSet:
+@dataclass(frozen=True, eq=False)
+class EncodedSet(Sequence[Encoded]):
     """Many encoded examples in flat arrays, which a cache can hold as they are.
 
     Attributes:
@@ -88,14 +88,18 @@ class EncodedSet:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __getitem__(self, index: int) -> Encoded:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+
+    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
         ids = self.ids_N[self.ends[index - 1] if index else 0 : self.ends[index]].tolist()
         return _with_labels(ids, int(self.prompt_lengths[index]), self.protocol, self.pad_id)
-
-    def __iter__(self) -> Iterator[Encoded]:
-        return (self[index] for index in range(len(self)))
 
 
 class TextEncoder:
@@ -104,9 +108,7 @@ class TextEncoder:
     Attributes:
         bos_id: first token of every example, or None if the tokenizer has no such token.
         eos_id: token that ends every target and stops generation.
-        pad_id: id of padding.
-        vocabulary_size: rows the embeddings must have; more than the tokenizer's only for ``pad_token=unk`` without
-            an unknown token, as in the official code on Llama 3.
+        pad_id: id of padding; always one that the tokenizer, and so the model, has.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", protocol: ProtocolConfig) -> None:
@@ -122,7 +124,6 @@ class TextEncoder:
         self.bos_id = tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else None
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = _pad_id(tokenizer, protocol)
-        self.vocabulary_size = max(len(tokenizer), self.pad_id + 1)
         self._reserved = {self.bos_id, self.eos_id} | (set() if protocol.mask_pad_by_id else {self.pad_id})
 
     def encode_prompt(self, prompt: str) -> list[int]:
@@ -287,13 +288,15 @@ def _pad_BL(rows: Sequence[list[int]], value: int, side: Side) -> torch.Tensor:
 def _pad_id(tokenizer: "PreTrainedTokenizerBase", protocol: ProtocolConfig) -> int:
     """The id that pads.
 
-    ``unk`` is the official choice (a new last id where there is no unknown token). ``dedicated`` prefers the
-    tokenizer's own pad token if it serves nothing else, then a token reserved by name, then the unknown token, which
-    byte-level vocabularies never produce (:class:`TextEncoder` refuses a text that does).
+    ``unk`` is the official choice. Where there is no unknown token (Llama 3), the official code adds a [PAD] token and
+    a row to the embeddings; as nothing ever reads that row, the id of ``dedicated`` gives the same numbers without it.
+
+    ``dedicated`` prefers the tokenizer's own pad token if it serves nothing else, then a token reserved by name, then
+    the unknown token, which byte-level vocabularies never produce (:class:`TextEncoder` refuses a text that does).
     """
     unknown = tokenizer.unk_token_id
-    if protocol.pad_token == "unk":
-        return unknown if isinstance(unknown, int) else len(tokenizer)
+    if protocol.pad_token == "unk" and isinstance(unknown, int):
+        return unknown
     own, used = tokenizer.pad_token_id, {tokenizer.bos_token_id, tokenizer.eos_token_id, unknown}
     if isinstance(own, int) and own not in used:
         return own

@@ -53,6 +53,19 @@ class MiniWorld(Source):
         wanted = self.config.train_rows if split == "train" else self.config.test_rows
         return draw(len(self._all_rows(subset, split)), wanted, self.config.sample_seed)
 
+    def check(self, subset: str, split: Split) -> None:
+        """See :meth:`Source.check`."""
+        self._all_rows(subset, split)
+
+    def expected(self, subset: str, split: Split) -> int | None:
+        """See :meth:`Source.expected`; nothing is published about a generated world."""
+        del subset, split
+        return None
+
+    def expected_drawn(self, subset: str, split: Split) -> int | None:
+        """See :meth:`Source.expected_drawn`; generating the rows is as fast as knowing their number."""
+        return len(self.row_numbers(subset, split))
+
     def chance(self, subset: str) -> float | None:
         """See :meth:`Source.chance`."""
         return commonsense.chance(subset) if self.config.family == "commonsense" else None

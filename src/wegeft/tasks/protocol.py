@@ -21,8 +21,8 @@ class ProtocolConfig(Strict):
     Attributes:
         name: what the record prints.
         pad_first: one pad id stands before BOS in every example (label -100, attention 0), left over from ReFT.
-        pad_token: ``dedicated`` takes an id the model has and text never produces; ``unk`` takes the unknown token,
-            and where the tokenizer has none (Llama 3) a new id that makes the embeddings grow by one row.
+        pad_token: ``dedicated`` takes an id the model has and text never produces; ``unk`` takes the unknown token
+            where the tokenizer has one.
         padding_side_train: side of the padding in training batches.
         padding_side_eval: side of the padding in generation batches; left, or the answer would follow padding.
         mask_pad_by_id: attention mask is "id != pad", so an unknown token inside the text is masked as well.

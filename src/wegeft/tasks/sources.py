@@ -46,10 +46,17 @@ class Source(ABC):
             digest.update(b"\n")
         return digest.hexdigest()
 
+    @abstractmethod
+    def check(self, subset: str, split: Split) -> None:
+        """UserError if the rows cannot be had; does not read them whole."""
+
+    @abstractmethod
     def expected(self, subset: str, split: Split) -> int | None:
         """Rows of the published set, or None where nothing is published."""
-        del subset, split
-        return None
+
+    @abstractmethod
+    def expected_drawn(self, subset: str, split: Split) -> int | None:
+        """As :meth:`expected`, for the share of the rows that the config draws."""
 
     @abstractmethod
     def chance(self, subset: str) -> float | None:
@@ -135,6 +142,16 @@ class LLMAdaptersFiles(Source):
     def expected(self, subset: str, split: Split) -> int | None:
         """See :meth:`Source.expected`."""
         return self.config.expected_rows.get(f"{subset}/{split}")
+
+    def expected_drawn(self, subset: str, split: Split) -> int | None:
+        """See :meth:`Source.expected_drawn`."""
+        expected = self.expected(subset, split)
+        return None if expected is None else len(self._drawn(split, expected))
+
+    def check(self, subset: str, split: Split) -> None:
+        """See :meth:`Source.check`."""
+        if not self.path(subset, split).is_file():
+            raise UserError(f"data file {self.path(subset, split)} does not exist; check data.root.")
 
     def chance(self, subset: str) -> float | None:
         """See :meth:`Source.chance`."""

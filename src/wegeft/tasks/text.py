@@ -6,7 +6,7 @@ Does not: read files (its source does), tokenise (``wegeft.tasks.encoding``) or 
 import string
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,7 +15,12 @@ from wegeft.evaluation.compare import Comparison
 from wegeft.evaluation.extractors import Extractor
 from wegeft.schema import Strict, load_target
 from wegeft.tasks.base import DataSummary, Example, Task, TaskConfig
+from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.tasks.sources import ROW_FIELDS, Row, Source, Split
+
+if TYPE_CHECKING:
+    from wegeft.models import Backbone
+    from wegeft.tasks.text_prepared import PreparedText
 
 DEFAULT = "default"
 
@@ -107,6 +112,25 @@ class TextTask(Task):
         """See :meth:`Task.test_examples`."""
         return {subset: self._examples(subset, "test") for subset in self.config.test_subsets}
 
+    def check_data(self) -> None:
+        """See :meth:`Task.check_data`."""
+        for subset, split in self._parts():
+            self.source.check(subset, split)
+
+    def expected_train_examples(self) -> int | None:
+        """See :meth:`Task.expected_train_examples`."""
+        counts = [self.source.expected_drawn(subset, "train") for subset in self.config.train_subsets]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def prepare(self, backbone: "Backbone", protocol: ProtocolConfig) -> "PreparedText":
+        """See :meth:`Task.prepare`."""
+        from wegeft.tasks.encoding import TextEncoder
+        from wegeft.tasks.text_prepared import PreparedText
+
+        if backbone.processor is None:
+            raise UserError(f"model={backbone.config.name} has no tokenizer, so task={self.name} cannot be read by it.")
+        return PreparedText(self, TextEncoder(backbone.processor, protocol))
+
     def data_summary(self) -> dict[str, DataSummary]:
         """See :meth:`Task.data_summary`."""
         return dict(self._summary)
@@ -149,9 +173,12 @@ class TextTask(Task):
 
     @cached_property
     def _summary(self) -> Mapping[str, DataSummary]:
-        keys: list[tuple[str, Split]] = [(subset, "train") for subset in self.config.train_subsets]
-        keys += [(subset, "test") for subset in self.config.test_subsets]
-        return {f"{subset}/{split}": self._summarise(subset, split) for subset, split in keys}
+        return {f"{subset}/{split}": self._summarise(subset, split) for subset, split in self._parts()}
+
+    def _parts(self) -> list[tuple[str, Split]]:
+        """All subset and split pairs that the task uses."""
+        train: list[tuple[str, Split]] = [(subset, "train") for subset in self.config.train_subsets]
+        return train + [(subset, "test") for subset in self.config.test_subsets]
 
     def _summarise(self, subset: str, split: Split) -> DataSummary:
         return DataSummary(

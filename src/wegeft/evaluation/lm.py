@@ -1,0 +1,114 @@
+"""Our model behind lm-eval's interface: prompts in, greedy answers out, through the suite's own encoder and decoder.
+
+Does not: score log-likelihoods, sample, or apply chat templates; tasks that need these are refused.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from torch import nn
+
+from wegeft.evaluation.generate import generate_greedy
+from wegeft.progress import progress
+from wegeft.tasks.encoding import Prompts, TextEncoder
+
+OnSample = Callable[[Any, str], None]
+"""Told the document and the text of an answer as soon as it is known."""
+
+
+class GreedyLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
+    """A language model that answers in batches, greedily.
+
+    Attributes:
+        tokens_generated: new tokens so far, EOS included.
+        prompt_lengths: number of ids of every prompt seen, by its text.
+        too_long: texts of the prompts that ``protocol.max_length`` cut or left unanswered.
+    """
+
+    def __init__(self, model: nn.Module, encoder: TextEncoder, batch_size: int, on_sample: OnSample) -> None:
+        super().__init__()
+        self._model = model
+        self._encoder = encoder
+        self._batch_size = batch_size
+        self._on_sample = on_sample
+        self.tokens_generated = 0
+        self.prompt_lengths: dict[str, int] = {}
+        self.too_long: set[str] = set()
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Name that lm-eval keeps with its results."""
+        return str(self._encoder.tokenizer.name_or_path)
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Answers in the order of ``requests``; each carries its prompt and its ``generation_kwargs``."""
+        del disable_tqdm  # lm-eval's own bar; ours shows rate and time left
+        answers: list[str] = [""] * len(requests)
+        prompts = self._encode(requests)
+        by_length: dict[int, list[int]] = {}
+        for position, request in enumerate(requests):
+            if position in prompts.too_long and self._encoder.protocol.truncation == "skip":
+                self._on_sample(request.doc, "")
+            else:
+                by_length.setdefault(_new_tokens(request.args[1]), []).append(position)
+        with progress(len(requests), "answer") as advance:
+            for max_new_tokens, positions in by_length.items():
+                self._answer(requests, prompts, positions, max_new_tokens, answers, advance)
+        return answers
+
+    def _encode(self, requests: Sequence[Instance]) -> Prompts:
+        texts = [request.args[0] for request in requests]
+        prompts = self._encoder.encode_prompts(texts, [_name(request) for request in requests])
+        self.prompt_lengths |= {text: len(ids) for text, ids in zip(texts, prompts.input_ids, strict=True)}
+        self.too_long |= {texts[position] for position in prompts.too_long}
+        return prompts
+
+    def _answer(
+        self,
+        requests: Sequence[Instance],
+        prompts: Prompts,
+        positions: list[int],
+        max_new_tokens: int,
+        answers: list[str],
+        advance: Callable[..., None],
+    ) -> None:
+        """Fill in ``answers`` at ``positions``."""
+
+        def on_answer(index: int, ids: list[int]) -> None:
+            request = requests[positions[index]]
+            text = _cut(self._encoder.decode(ids), request.args[1].get("until") or [])
+            answers[positions[index]] = text
+            self.tokens_generated += len(ids)
+            self._on_sample(request.doc, text)
+            advance(note=f"{self.tokens_generated} tokens")
+
+        prompts_ids = [prompts.input_ids[position] for position in positions]
+        generate_greedy(self._model, self._encoder, prompts_ids, max_new_tokens, self._batch_size, on_answer)
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
+        """Refused."""
+        raise NotImplementedError(f"GreedyLM generates; it does not score the {len(requests)} given continuations.")
+
+    def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
+        """Refused."""
+        raise NotImplementedError(f"GreedyLM generates; it does not score the {len(requests)} given texts.")
+
+
+def _name(request: Instance) -> str:
+    return str(request.doc["uid"]) if "uid" in request.doc else f"{request.task_name}/{request.doc_id}"
+
+
+def _new_tokens(settings: dict[str, Any]) -> int:
+    """Token limit of one request; anything but greedy decoding is refused."""
+    if settings.get("do_sample") or settings.get("temperature"):
+        raise NotImplementedError(f"GreedyLM does not sample: {settings}")
+    return int(settings["max_gen_toks"])
+
+
+def _cut(text: str, until: Sequence[str]) -> str:
+    """``text`` up to the first of the stop strings ``until``."""
+    for stop in until:
+        text = text.split(stop)[0] if stop else text
+    return text

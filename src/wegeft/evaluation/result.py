@@ -1,0 +1,84 @@
+"""What an evaluation found: one score per test set, their mean, and where the samples are.
+
+Does not: compute answers or read samples.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number about one test set.
+
+    Attributes:
+        subset: test set; ``AQuA/strict`` is the score of the second extraction rule ``strict`` on AQuA.
+        metric: what is measured, e.g. ``accuracy``.
+        value: the number, from 0 to 1 for an accuracy.
+        stderr: standard error of ``value`` over the questions; None where it is not a mean over them.
+        n: questions.
+        chance: expected value of guessing, None if unknown.
+    """
+
+    subset: str
+    metric: str
+    value: float
+    stderr: float | None
+    n: int
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of one evaluation.
+
+    Attributes:
+        scores: by name, in the order of the published table.
+        mean: unweighted mean of the scores that count (no leaked sets, no second extraction rules).
+        n: questions answered.
+        samples_path: file with every answer.
+        seconds: wall time.
+        tokens_generated: new tokens over all answers, EOS included.
+        batch_size: prompts decoded together.
+        extractor: name and version of the rule behind the scores.
+        too_long: by subset, how many prompts ``protocol.max_length`` cut or left unanswered, where there are any.
+    """
+
+    scores: Mapping[str, Score]
+    mean: float
+    n: int
+    samples_path: Path | None
+    seconds: float
+    tokens_generated: int
+    batch_size: int
+    extractor: Mapping[str, Any]
+    too_long: Mapping[str, int] = field(default_factory=dict)
+
+    def as_record(self) -> dict[str, Any]:
+        """The part ``evaluation`` of a record."""
+        scores = {}
+        for name, score in self.scores.items():
+            fields = asdict(score)
+            del fields["subset"]
+            scores[name] = fields
+        return {
+            "seconds": self.seconds,
+            "n": self.n,
+            "scores": scores,
+            "mean": self.mean,
+            "extractor": dict(self.extractor),
+            "batch_size": self.batch_size,
+            "tokens_generated": self.tokens_generated,
+            "samples": None if self.samples_path is None else self.samples_path.name,
+        }
+
+
+def accuracy(subset: str, correct: Sequence[bool], chance: float | None) -> Score:
+    """Share of right answers with its standard error, the sample standard deviation over √n (None for one answer)."""
+    n = len(correct)
+    value = sum(correct) / n
+    stderr = math.sqrt(value * (1 - value) / (n - 1)) if n > 1 else None
+    return Score(subset, "accuracy", value, stderr, n, chance)

@@ -1,0 +1,101 @@
+"""The file of answers that every evaluation leaves behind, ``samples.jsonl``: one JSON object per answer.
+
+While an evaluation runs, finished answers are appended to ``samples.partial.jsonl``; the whole file, in the order of
+the test sets, takes its place in one step at the end.
+
+Does not: generate or extract.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from wegeft.errors import UserError
+from wegeft.files import write_atomically
+
+SAMPLES = "samples.jsonl"
+PARTIAL = "samples.partial.jsonl"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer.
+
+    Attributes:
+        uid: the question, see :class:`wegeft.tasks.base.Example`.
+        subset: its test set.
+        prompt_sha256: hash of the rendered prompt.
+        prompt_ids_n: length of the prompt in tokens, specials included.
+        text: what the model wrote, special tokens removed.
+        extracted: the answer found in ``text``; None if there was none.
+        gold: the right answer.
+        score: 1.0 if it was found right, else 0.0.
+        extractor: rule behind ``extracted``.
+        extractor_version: its version.
+        others: further rules by name, each with its ``extracted`` and ``score``.
+    """
+
+    uid: str
+    subset: str
+    prompt_sha256: str
+    prompt_ids_n: int
+    text: str
+    extracted: str | None
+    gold: str
+    score: float
+    extractor: str
+    extractor_version: int
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class PartialSamples:
+    """Answers as they come, each line flushed, so that a killed evaluation leaves what it had found."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PARTIAL
+
+    def __enter__(self) -> "PartialSamples":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("w", encoding="utf-8")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, document: Any, text: str) -> None:
+        """Note the answer ``text`` to ``document``."""
+        self._file.write(json.dumps({"uid": document["uid"], "text": text}) + "\n")
+        self._file.flush()
+
+
+def write_samples(samples: Sequence[Sample], folder: Path) -> Path:
+    """Put the whole file in place and remove the partial one; returns its path."""
+    path = folder / SAMPLES
+    lines = [json.dumps(asdict(sample), ensure_ascii=False) for sample in samples]
+    write_atomically(path, "".join(line + "\n" for line in lines).encode())
+    (folder / PARTIAL).unlink(missing_ok=True)
+    return path
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """All samples of a file.
+
+    Raises:
+        UserError: no such file, or a line that is not a sample; the sentence names file and line.
+    """
+    if not path.is_file():
+        raise UserError(f"there are no samples at {path}.")
+    samples = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            samples.append(Sample(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise UserError(f"{path}, line {number} is not a sample: {error}.") from error
+    if not samples:
+        raise UserError(f"{path} holds no samples.")
+    return samples

@@ -1,0 +1,60 @@
+"""A text task made ready for one language model: encoded training examples, objective, evaluation.
+
+Does not: train, or decide anything about prompts and masks (the task and the encoder do).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from wegeft.evaluation.config import EvaluationConfig
+from wegeft.progress import progress
+from wegeft.tasks.base import Example
+from wegeft.tasks.encoding import Encoded, TextEncoder
+from wegeft.tasks.prepared import FirstPrompt
+from wegeft.training.objective import CausalLMObjective, Objective
+
+if TYPE_CHECKING:
+    from wegeft.evaluation.result import Evaluation
+    from wegeft.tasks.text import TextTask
+
+
+class PreparedText:
+    """See :class:`wegeft.tasks.prepared.Prepared`."""
+
+    def __init__(self, task: "TextTask", encoder: TextEncoder) -> None:
+        self._task = task
+        self._encoder = encoder
+        self._too_long_prompts: dict[str, int] = {}
+        examples = task.train_examples()
+        with progress(len(examples), "tokenise") as advance:
+            self._encoded = encoder.encode_examples(examples, advance)
+        self.train_items: Sequence[Encoded] = self._encoded
+        self.objective: Objective[Encoded] = CausalLMObjective(encoder)
+        self.first_prompt: FirstPrompt | None = first_prompt(examples[0], encoder)
+
+    def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
+        """Greedy answers to every test prompt, scored; samples go to ``folder``."""
+        from wegeft.evaluation.evaluate import evaluate_text
+
+        evaluation = evaluate_text(model, self._encoder, self._task, config, folder)
+        self._too_long_prompts = dict(evaluation.too_long)
+        return evaluation
+
+    def remarks(self) -> dict[str, Any]:
+        """Rows that ``protocol.truncation`` cut or left out; empty lists and zeros are left away."""
+        items = self._encoded
+        remarks = {
+            "train_rows_truncated": list(items.truncated),
+            "train_rows_skipped": list(items.skipped),
+            "test_prompts_too_long": self._too_long_prompts,
+        }
+        return {name: found for name, found in remarks.items() if found}
+
+
+def first_prompt(example: Example, encoder: TextEncoder) -> FirstPrompt:
+    """The prompt of ``example`` as text and ids, with the special tokens in use."""
+    specials = {"bos": encoder.bos_id, "eos": encoder.eos_id, "pad": encoder.pad_id}
+    return FirstPrompt(example.prompt, tuple(encoder.encode_prompts([example.prompt]).input_ids[0]), specials)
