@@ -1,0 +1,100 @@
+"""DoRA: LoRA on the direction of every weight row, and its length trained apart (Liu et al., arXiv 2402.09353)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wegeft.methods.base import MethodConfig
+from wegeft.methods.linear import (
+    LinearMethod,
+    LinearUpdate,
+    Site,
+    bias_of,
+    cast_like,
+    check_rank,
+    uniform,
+    wide_dtype,
+    zeros,
+)
+from wegeft.methods.lora import LoRAConfig
+
+
+class DoRAUpdate(LinearUpdate):
+    """W' = diag(m/n)(W + s·BA) with n = ‖W + s·BA‖ per output row, taken as a constant in the backward pass.
+
+    A and B start as in LoRA and m as ‖W‖ per row, so the layer starts unchanged. The paper calls the norm column-wise;
+    both its code and PEFT take it over the input dimension of the (O, I) matrix, as here. With dropout on x,
+
+        y = W x + b + (m/n - 1) W dropout(x) + (m/n) s B A dropout(x),
+
+    as in NVlabs/DoRA and PEFT: the dropout also reaches the frozen weight, but only in what DoRA changes.
+
+    The norm needs no O × I matrix: n² = ‖W‖² + 2s·(WAᵀ ⊙ B)1 + s²·(B(AAᵀ) ⊙ B)1 per row.
+    """
+
+    row_square_O: Tensor
+
+    def __init__(self, config: LoRAConfig, base: nn.Linear) -> None:
+        super().__init__()
+        device = base.weight.device
+        self.a_RI = uniform((config.r, base.in_features), base.in_features, device, torch.float32)
+        self.b_OR = zeros((base.out_features, config.r), device, torch.float32)
+        square_O = torch.linalg.vector_norm(base.weight.detach(), dim=1, dtype=_norm_dtype(base.weight)).square()
+        self.register_buffer("row_square_O", square_O, persistent=False)
+        self.m_O = nn.Parameter(square_O.sqrt())
+        self.scale = config.scale
+        self.dropout = config.dropout
+
+    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+        """(..., I) to (..., O)."""
+        gain_O, a_RI, b_OR = cast_like(x_NI, self.m_O / self._norm_O(base.weight), self.a_RI, self.b_OR)
+        y_NO = base(x_NI)
+        if self.dropout and self.training:
+            x_NI = F.dropout(x_NI, self.dropout)
+            plain_NO = F.linear(x_NI, base.weight)
+        else:
+            bias_O = bias_of(base)
+            plain_NO = y_NO if bias_O is None else y_NO - bias_O
+        low_rank_NO = F.linear(F.linear(x_NI, a_RI) * self.scale, b_OR)
+        return torch.addcmul(y_NO + gain_O * low_rank_NO, gain_O - 1, plain_NO)
+
+    @torch.no_grad()
+    def _norm_O(self, weight_OI: Tensor) -> Tensor:
+        """‖W + s·BA‖ per output row, (O,), in at least fp32."""
+        dtype = self.row_square_O.dtype
+        a_RI, b_OR = self.a_RI.to(dtype), self.b_OR.to(dtype)
+        projected_OR = F.linear(weight_OI, a_RI.to(weight_OI.dtype)).to(dtype)
+        cross_O = (projected_OR * b_OR).sum(1)
+        square_O = (b_OR @ (a_RI @ a_RI.T) * b_OR).sum(1)
+        return (self.row_square_O + 2 * self.scale * cross_O + self.scale**2 * square_O).sqrt()
+
+    def merged(self, base: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """(diag(m/n)(W + s·BA), bias)."""
+        dtype = wide_dtype(base.weight)
+        a_RI, b_OR, m_O = self.a_RI.to(dtype), self.b_OR.to(dtype), self.m_O.to(dtype)
+        direction_OI = torch.addmm(base.weight.to(dtype), b_OR, a_RI, alpha=self.scale)
+        gain_O = m_O / torch.linalg.vector_norm(direction_OI, dim=1)
+        return gain_O[:, None] * direction_OI, bias_of(base)
+
+
+class DoRA(LinearMethod):
+    """One set of factors and lengths per layer."""
+
+    Config: ClassVar[type[MethodConfig]] = LoRAConfig
+    config: LoRAConfig
+
+    def build_update(self, sites: Sequence[Site]) -> DoRAUpdate:
+        """Factors and lengths for the one layer of the group."""
+        base = sites[0].base
+        check_rank(self.config.r, min(base.in_features, base.out_features), sites[0].name)
+        return DoRAUpdate(self.config, base)
+
+
+def _norm_dtype(weight: Tensor) -> torch.dtype:
+    """At least fp32."""
+    return torch.promote_types(weight.dtype, torch.float32)

@@ -1,0 +1,130 @@
+"""Any method of Hugging Face PEFT that replaces layers, from YAML alone (``method=peft``).
+
+The tuner of PEFT puts its own layers into the backbone; this module only translates. Configuration fields are PEFT's.
+
+Does not: run prompt-learning types and others that need PEFT's wrapper around the whole model, nor types with a step
+of their own between optimiser steps (AdaLoRA's rank allocation); both end in a clear error. Folding is done by PEFT in
+the dtype of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from wegeft.errors import UserError
+from wegeft.methods.base import Method, MethodConfig, match_modules
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+
+_ADAPTER = "default"
+
+
+class PeftBridgeConfig(MethodConfig):
+    """Keys of the bridge.
+
+    Attributes:
+        peft_type: a member of ``peft.PeftType``, e.g. VERA.
+        target_modules: names, or last parts of names, of the layers to adapt.
+        options_of_scale: options per scale, which ``options`` refers to; unused by the code.
+        options: further fields of the type's configuration class.
+    """
+
+    peft_type: str
+    target_modules: tuple[str, ...]
+    options_of_scale: dict[str, dict[str, Any]]
+    options: dict[str, Any]
+
+
+class PeftBridge(Method):
+    """A tuner of PEFT, attached to the plain backbone."""
+
+    Config: ClassVar[type[MethodConfig]] = PeftBridgeConfig
+    config: PeftBridgeConfig
+    identity_at_init = False  # depends on the type and its options
+    _tuner: BaseTuner
+    _base_tensors: frozenset[int]
+
+    def __init__(self, config: PeftBridgeConfig) -> None:
+        super().__init__(config)
+        self._plain: dict[str, Tensor] = {}
+
+    def insert(self, backbone: nn.Module) -> None:
+        """Freeze the backbone and let PEFT replace the layers."""
+        tuner_class, peft_config = _resolve(self.config)
+        match_modules(backbone, self.config.target_modules, "method.target_modules")
+        self._base_tensors = frozenset(map(id, backbone.state_dict(keep_vars=True).values()))
+        try:
+            tuner = tuner_class(backbone, peft_config, _ADAPTER)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"method.peft_type={self.config.peft_type} does not fit the backbone: {error}") from error
+        # The tuner has the backbone as a submodule; as a submodule of ours it would close a circle.
+        object.__setattr__(self, "_tuner", tuner)
+        self.mergeable = all(_can_merge(layer) for _, layer in self._layers())
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """What PEFT added to the backbone (factors and frozen projections) and the heads, shared tensors once."""
+        state: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in self.backbone.state_dict(keep_vars=True).items():
+            if (id(tensor) not in self._base_tensors or tensor.requires_grad) and id(tensor) not in seen:
+                state[name] = tensor.detach()
+            seen.add(id(tensor))
+        return state
+
+    def merge(self) -> None:
+        """Fold by PEFT; the plain weights are kept aside, so unmerging is exact."""
+        for name, layer in self._layers():
+            if not layer.merged_adapters:
+                for part, tensor in layer.get_base_layer().named_parameters():
+                    self._plain[f"{name}.{part}"] = tensor.detach().clone()
+                layer.merge()
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Unfold by PEFT, then put the plain weights back, which its subtraction only approximates."""
+        for name, layer in self._layers():
+            if layer.merged_adapters:
+                layer.unmerge()
+                for part, tensor in layer.get_base_layer().named_parameters():
+                    tensor.copy_(self._plain.pop(f"{name}.{part}"))
+
+    def detach(self) -> None:
+        """Let PEFT put the plain layers back."""
+        super().detach()
+        self._tuner.unload()
+
+    def _layers(self) -> Iterator[tuple[str, BaseTunerLayer]]:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for name, module in self._tuner.model.named_modules():
+            if isinstance(module, BaseTunerLayer):
+                yield name, module
+
+
+def _resolve(config: PeftBridgeConfig) -> tuple[type[BaseTuner], PeftConfig]:
+    """PEFT's tuner class and the configuration of the type that ``config`` names."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+
+    tuners = {str(peft_type.value): tuner for peft_type, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+    usable = sorted(name for name, tuner in tuners.items() if not hasattr(tuner, "update_and_allocate"))
+    if config.peft_type not in usable:
+        raise UserError(f"method.peft_type={config.peft_type} cannot be attached; choose {', '.join(usable)}.")
+    config_class = next(c for t, c in PEFT_TYPE_TO_CONFIG_MAPPING.items() if t.value == config.peft_type)
+    fields: dict[str, Any] = {"target_modules": list(config.target_modules), **config.options}
+    try:
+        return tuners[config.peft_type], config_class(**fields)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"method.options do not fit method.peft_type={config.peft_type}: {error}") from error
+
+
+def _can_merge(layer: BaseTunerLayer) -> bool:
+    """Whether the layer's class says how to fold."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return type(layer).merge is not BaseTunerLayer.merge

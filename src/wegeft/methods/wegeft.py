@@ -1,0 +1,262 @@
+"""WeGeFT: the change of a frozen weight is generated from the weight itself (Savadikar et al., arXiv 2312.00700).
+
+    W' = W (I + s·φψ)        φ of shape (I, R), ψ of shape (R, I)        (side=input, the published method)
+    W' = (I + s·φψ) W        φ of shape (O, R), ψ of shape (R, O)        (side=output)
+
+Layers may share (φ, ψ); what differs between their updates then comes from W alone. In either case the bias of the
+layer is not transformed. The output side is written from the formula: the released code has an option for it that
+cannot run, because both factors map from the width to the rank, and no published number uses it.
+
+One factor starts at zero, the other Kaiming-uniform with a=√5 over the width, U(±1/√D), which is the default of
+`nn.Linear`; so the layer starts unchanged, and at the first step only the zero factor gets a gradient. The ICML
+code (v5) starts φ at zero, the earlier code (v3) and the vision code ψ.
+
+Two orders of the same product, never (Wφ)ψ times x:
+
+    input form      W (x + s·φ(ψx)) + b          costs as much as the frozen layer and 2·N·R·I multiply-adds
+    generated form  W x + b + s·(Wφ)(ψx)         a LoRA with A = ψ and the generated B = Wφ; needed for weight dropout
+
+Does not: hold non-linear blocks between the factors.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from wegeft.errors import UserError
+from wegeft.methods.base import MethodConfig
+from wegeft.methods.linear import (
+    LinearMethod,
+    LinearMethodConfig,
+    LowRankUpdate,
+    Site,
+    add_product,
+    bias_of,
+    cast_like,
+    check_rank,
+    uniform,
+    wide_dtype,
+    zeros,
+)
+from wegeft.methods.weight_dropout import dropped_product
+
+Scheme = Literal["per_type", "all", "equal_width", "per_layer"]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class WeGeFTConfig(LinearMethodConfig):
+    """Keys of WeGeFT.
+
+    Attributes:
+        recipe, recipes: which published set of values the keys below refer to, and the sets; unused by the code.
+        r: rank R.
+        alpha: numerator of the scale s.
+        scaling: s = α/r (v5), α/√r (as in rsLoRA) or 1 (v3, vision).
+        side: which side of W is multiplied.
+        sharing: one (φ, ψ) per entry of ``target_modules`` (published), for all layers, for all layers of equal width,
+            or per layer; or a list of regular expressions, searched in the full module name: one pair per
+            expression, the first that fits, and one per layer where none does.
+        zero: the factor that starts at zero.
+        weight_dropout: probability of dropping an entry of W in Wφ while training, a new mask each forward (v5).
+        code_dropout: probability of dropping an entry of the low-rank code ψx, while training.
+        bias: add the biases that v3's two projections can have, b_R and b_I in ΔW = (Wφ + 1 b_R)ψ + 1 b_I.
+        form: which order of the product to compute; auto takes the cheaper one for the layer and the batch.
+        factor_dtype: dtype in which the factors are kept; ``backbone`` takes the weight's.
+    """
+
+    recipe: str
+    recipes: dict[str, dict[str, object]]
+    r: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+    scaling: Literal["alpha_over_r", "alpha_over_sqrt_r", "one"]
+    side: Literal["input", "output"]
+    sharing: Scheme | tuple[str, ...]
+    zero: Literal["phi", "psi"]
+    weight_dropout: float = Field(ge=0, lt=1)
+    code_dropout: float = Field(ge=0, lt=1)
+    bias: bool
+    form: Literal["auto", "input", "generated"]
+    factor_dtype: Literal["float32", "bfloat16", "backbone"]
+
+    @property
+    def scale(self) -> float:
+        """The factor s before φψ."""
+        divisor = {"alpha_over_r": self.r, "alpha_over_sqrt_r": math.sqrt(self.r), "one": self.alpha}
+        return self.alpha / divisor[self.scaling]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.form == "input" and self.weight_dropout:
+            raise ValueError("method.form=input cannot apply method.weight_dropout: choose method.form=auto")
+        if self.side == "output" and (self.weight_dropout or self.bias or self.form == "generated"):
+            raise ValueError("method.side=output has no method.weight_dropout, method.bias or method.form=generated")
+        return self
+
+
+class WeGeFTUpdate(LowRankUpdate):
+    """φ and ψ on one side of W; D is the width of that side."""
+
+    def __init__(self, config: WeGeFTConfig, base: nn.Linear, width: int) -> None:
+        super().__init__()
+        device, dtype = base.weight.device, _DTYPES.get(config.factor_dtype, base.weight.dtype)
+        shapes = {"phi": (width, config.r), "psi": (config.r, width)}
+        factors = {
+            name: zeros(shape, device, dtype) if name == config.zero else uniform(shape, width, device, dtype)
+            for name, shape in shapes.items()
+        }
+        self.phi_DR, self.psi_RD = factors["phi"], factors["psi"]
+        self.scale = config.scale
+        self.code_dropout = config.code_dropout
+
+    def code(self, x_ND: Tensor) -> Tensor:
+        """s·dropout(ψx), (..., R)."""
+        (psi_RD,) = cast_like(x_ND, self.psi_RD)
+        return F.dropout(F.linear(x_ND, psi_RD), self.code_dropout, self.training) * self.scale
+
+    def edit(self, x_ND: Tensor, code_NR: Tensor) -> Tensor:
+        """(I + s·φψ) x for the code s·ψx, (..., D)."""
+        return add_product(x_ND, code_NR, *cast_like(x_ND, self.phi_DR))
+
+
+class InputUpdate(WeGeFTUpdate):
+    """W' = W (I + s·φψ): an edit of the layer's input."""
+
+    def __init__(self, config: WeGeFTConfig, base: nn.Linear, width: int) -> None:
+        super().__init__(config, base, width)
+        device, dtype = self.phi_DR.device, self.phi_DR.dtype
+        self.b_R = zeros((config.r,), device, dtype) if config.bias else None
+        self.b_I = zeros((width,), device, dtype) if config.bias else None
+        self.form = config.form
+        self.weight_dropout = config.weight_dropout
+
+    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+        """(..., I) to (..., O)."""
+        code_NR = self.code(x_NI)
+        if self.uses_input_form(base, x_NI):
+            y_NO: Tensor = base(self.edit(x_NI, code_NR))
+        else:
+            y_NO = add_product(base(x_NI), code_NR, *cast_like(x_NI, self.generated(base)))
+        return y_NO if self.b_R is None else y_NO + self._bias_term(x_NI, code_NR)
+
+    def uses_input_form(self, base: nn.Linear, x_NI: Tensor) -> bool:
+        """Whether this forward pass takes the input form."""
+        if self.training and self.weight_dropout:
+            return False
+        if self.form != "auto":
+            return self.form == "input"
+        tokens = x_NI.numel() // base.in_features
+        return input_form_is_cheaper(tokens, base.in_features, base.out_features, torch.is_grad_enabled())
+
+    def generated(self, base: nn.Linear) -> Tensor:
+        """Wφ, or dropout(W)φ while training with weight dropout, (O, R)."""
+        phi_IR = self.phi_DR.to(base.weight.dtype)
+        if self.training and self.weight_dropout:
+            return dropped_product(base.weight, phi_IR, self.weight_dropout)
+        return base.weight @ phi_IR
+
+    def _bias_term(self, x_NI: Tensor, code_NR: Tensor) -> Tensor:
+        """s·b_R·(ψx) + s·b_I·x, the same for every output: (..., 1)."""
+        b_R, b_I = cast_like(x_NI, *(b for b in (self.b_R, self.b_I) if b is not None))
+        return (code_NR @ b_R + self.scale * (x_NI @ b_I))[..., None]
+
+    def lora_factors(self, base: nn.Linear) -> tuple[Tensor, Tensor]:
+        """(ψ, s·Wφ); with biases the rank is one more, for the row b_I."""
+        dtype = wide_dtype(base.weight)
+        a_RI, b_OR = self.psi_RD.to(dtype), base.weight.to(dtype) @ self.phi_DR.to(dtype)
+        if self.b_R is not None and self.b_I is not None:
+            a_RI = torch.cat([a_RI, self.b_I.to(dtype)[None]])
+            b_OR = torch.cat([b_OR + self.b_R.to(dtype), torch.ones_like(b_OR[:, :1])], dim=1)
+        return a_RI, self.scale * b_OR
+
+
+class OutputUpdate(WeGeFTUpdate):
+    """W' = (I + s·φψ) W: an edit of the layer's output before its bias is added."""
+
+    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+        """(..., I) to (..., O)."""
+        z_NO = F.linear(x_NI, base.weight)
+        y_NO = self.edit(z_NO, self.code(z_NO))
+        bias_O = bias_of(base)
+        return y_NO if bias_O is None else y_NO + bias_O
+
+    def lora_factors(self, base: nn.Linear) -> tuple[Tensor, Tensor]:
+        """(ψW, s·φ)."""
+        dtype = wide_dtype(base.weight)
+        return self.psi_RD.to(dtype) @ base.weight.to(dtype), self.scale * self.phi_DR.to(dtype)
+
+
+class WeGeFT(LinearMethod):
+    """Pairs (φ, ψ) shared by the layers of a group."""
+
+    Config: ClassVar[type[MethodConfig]] = WeGeFTConfig
+    config: WeGeFTConfig
+
+    def insert(self, backbone: nn.Module) -> None:
+        """Freeze the backbone and wrap the layers."""
+        if isinstance(self.config.sharing, tuple):
+            names = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
+            for pattern in self.config.sharing:
+                _check_pattern(pattern, names)
+        super().insert(backbone)
+
+    def group_of(self, site: Site) -> str:
+        """Name of the group of layers that share a pair."""
+        match self.config.sharing:
+            case "per_type":
+                return site.target
+            case "all":
+                return "all"
+            case "per_layer":
+                return site.name
+            case "equal_width":
+                return f"width_{self.width(site)}"
+            case patterns:
+                fitting = (f"group_{i}" for i, p in enumerate(patterns) if re.search(p, site.name))
+                return next(fitting, site.name)
+
+    def build_update(self, sites: Sequence[Site]) -> WeGeFTUpdate:
+        """The pair that ``sites`` share; they need equal widths on the edited side."""
+        width = self.width(sites[0])
+        for site in sites:
+            if self.width(site) != width:
+                raise UserError(
+                    f"method.sharing={self.config.sharing} needs layers of equal {self.config.side} width, but "
+                    f"{sites[0].name} has {width} and {site.name} has {self.width(site)}; choose per_type, "
+                    f"equal_width or per_layer."
+                )
+        check_rank(self.config.r, width, sites[0].name)
+        update = InputUpdate if self.config.side == "input" else OutputUpdate
+        return update(self.config, sites[0].base, width)
+
+    def width(self, site: Site) -> int:
+        """D, the width of the side of W that is multiplied."""
+        return site.base.in_features if self.config.side == "input" else site.base.out_features
+
+
+def input_form_is_cheaper(tokens: int, d_in: int, d_out: int, with_gradient: bool) -> bool:
+    """Whether the input form takes fewer multiply-adds than the generated form; the rank cancels.
+
+    Per rank, the input form takes N·I to encode and N·I to edit; the generated form N·I to encode, I·O for Wφ and N·O
+    to add. Backward, each of these products has two of its own size, but for Wφ, which has one because W is frozen.
+    """
+    if with_gradient:
+        return 3 * tokens * d_in <= 3 * tokens * d_out + 2 * d_in * d_out
+    return tokens * d_in <= tokens * d_out + d_in * d_out
+
+
+def _check_pattern(pattern: str, names: Sequence[str]) -> None:
+    """Raise a `UserError` unless ``pattern`` is a regular expression found in one of ``names``."""
+    try:
+        found = any(re.search(pattern, name) for name in names)
+    except re.error as error:
+        raise UserError(f"method.sharing={pattern} is not a regular expression: {error}.") from error
+    if not found:
+        raise UserError(f"method.sharing={pattern} fits no linear layer of the backbone.")
