@@ -1,0 +1,410 @@
+"""Pretrain the mini backbones that ship with the repository.
+
+`python scripts/build_mini_backbones.py` renders the corpus of the mini world, trains a tokenizer and a small
+Llama on it, and writes the weights, the tokenizer, the training log and a card into
+src/wegeft/models/mini/<name>/. Needs no network and no GPU. It does not tune on any task and does not read
+the tasks' test rows.
+"""
+
+import argparse
+import copy
+import csv
+import math
+import os
+import random
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wegeft.progress import progress
+from wegeft.tasks.mini_world import corpus
+from wegeft.tasks.mini_world.world import Fact, World, build_world
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+OUT: Final = Path(__file__).resolve().parents[1] / "src" / "wegeft" / "models" / "mini"
+SPECIAL_TOKENS: Final = ("<pad>", "<bos>", "<eos>", "<unk>")
+# Words keep the space in front of them, digits stand alone (arithmetic digit by digit), newlines stay together.
+PIECES: Final = r"\n+| ?\d| ?[A-Za-z]+| ?[^\sA-Za-z\d]+| +"
+LOG_EVERY: Final = 25
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights. `block` is in tokens, `batch` in blocks."""
+
+    seed: int = 0
+    documents: int = corpus.DOCUMENTS
+    vocabulary: int = 1536
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+    kv_heads: int = 2
+    feed_forward: int = 512
+    block: int = 192
+    batch: int = 12
+    steps: int = 4000
+    warmup: int = 200
+    learning_rate: float = 2e-3
+    final_fraction: float = 0.02
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+
+
+def train_tokenizer(texts: list[str], recipe: Recipe) -> "TokenizersBackend":
+    """A byte-level BPE over `PIECES`.
+
+    Any text can be encoded, no token is added by itself, pad/bos/eos/unk are ids 0 to 3.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    pad, bos, eos, unk = SPECIAL_TOKENS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token=pad, bos_token=bos, eos_token=eos, unk_token=unk, model_max_length=512
+    )
+
+
+def pack(documents: list[list[int]], block: int, lookahead: int = 64) -> list[list[int]]:
+    """Blocks of whole documents.
+
+    Documents are taken in order, a later one that still fits fills the end of a block.
+    """
+    blocks: list[list[int]] = []
+    waiting: list[list[int]] = []
+    source = iter(documents)
+    while True:
+        waiting += [d for d, _ in zip(source, range(lookahead - len(waiting)), strict=False)]
+        if not waiting:
+            return blocks
+        current: list[int] = []
+        rest: list[list[int]] = []
+        for document in waiting:
+            if len(current) + len(document) <= block:
+                current += document
+            else:
+                rest.append(document)
+        if not current:
+            raise ValueError(f"a document has {len(rest[0])} tokens, more than a block of {block}")
+        blocks.append(current)
+        waiting = rest
+
+
+def encode(texts: list[str], tokenizer: "TokenizersBackend") -> list[list[int]]:
+    """Token ids of each document with BOS in front and EOS behind."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    return [
+        [bos, *encoding.ids, eos]
+        for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    ]
+
+
+def batches(blocks: list[list[int]], recipe: Recipe) -> Iterator["torch.Tensor"]:
+    """Endless shuffled batches of ids, shape (B, L), int64, padded with 0."""
+    import torch
+
+    rng = random.Random(f"blocks {recipe.seed}")
+    order: list[int] = []
+    while True:
+        while len(order) < recipe.batch:
+            order += rng.sample(range(len(blocks)), len(blocks))
+        chosen = [torch.tensor(blocks[order.pop(0)]) for _ in range(recipe.batch)]
+        yield torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=0)
+
+
+def build_model(recipe: Recipe) -> "LlamaForCausalLM":
+    """A Llama with grouped-query attention and tied embeddings, fp32, initialised from the recipe's seed."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=recipe.vocabulary,
+        hidden_size=recipe.width,
+        intermediate_size=recipe.feed_forward,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return LlamaForCausalLM(config)
+
+
+def rate_at(step: int, recipe: Recipe) -> float:
+    """Learning rate: linear warm-up, then a cosine down to `final_fraction` of the peak."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.learning_rate * (
+        recipe.final_fraction + (1 - recipe.final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
+    )
+
+
+def pretrain(
+    model: "LlamaForCausalLM", blocks: list[list[int]], recipe: Recipe, threads: int
+) -> list[dict[str, float]]:
+    """Train in place with AdamW on next-token prediction; returns the log (one row per `LOG_EVERY` steps)."""
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+    replicas = Replicas(model.train(), threads)
+    log: list[dict[str, float]] = []
+    losses: list[float] = []
+    tokens, started = 0, time.perf_counter()
+    with progress(recipe.steps, "pretraining") as advance:
+        for step, ids_BL in zip(range(recipe.steps), batches(blocks, recipe), strict=False):
+            rate = rate_at(step, recipe)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            losses.append(train_step(replicas, optimizer, ids_BL, recipe.clip))
+            tokens += int((ids_BL != 0).sum())
+            seconds = time.perf_counter() - started
+            advance(1, f"loss {losses[-1]:.3f} {tokens / seconds:,.0f} tok/s")
+            if (step + 1) % LOG_EVERY == 0 or step + 1 == recipe.steps:
+                log.append(log_row(step + 1, tokens, losses, rate, seconds))
+                losses.clear()
+    return log
+
+
+def log_row(step: int, tokens: int, losses: list[float], rate: float, seconds: float) -> dict[str, float]:
+    """One line of training_log.csv; the loss is the mean since the line before."""
+    loss = round(sum(losses) / len(losses), 4)
+    return {"step": step, "tokens": tokens, "loss": loss, "learning_rate": round(rate, 8), "seconds": round(seconds, 1)}
+
+
+class Replicas:
+    """The model once per thread, on the same weights with gradients of their own: data parallelism inside one process.
+
+    Each replica computes on one thread, which is faster for a model this small than sharing every matrix product
+    between threads, and does not collapse when the machine is busy.
+    """
+
+    def __init__(self, model: "LlamaForCausalLM", count: int) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.models = [model, *(copy.deepcopy(model) for _ in range(count - 1))]
+        self.pool = ThreadPoolExecutor(count)
+        for replica in self.models[1:]:
+            for own, shared in zip(replica.parameters(), model.parameters(), strict=True):
+                own.data = shared.data
+
+    def backward(self, ids_BL: "torch.Tensor") -> float:
+        """Gradients of the mean loss over the tokens of the batch, on the first replica's parameters.
+
+        Returns that loss.
+        """
+        parts = ids_BL.tensor_split(len(self.models))
+        count = int((ids_BL[:, 1:] != 0).sum())
+        losses = list(self.pool.map(lambda model, part: part_backward(model, part, count), self.models, parts))
+        first, *others = (list(model.parameters()) for model in self.models)
+        for parameters in others:
+            for target, source in zip(first, parameters, strict=True):
+                if target.grad is not None and source.grad is not None:
+                    target.grad += source.grad
+                source.grad = None
+        return sum(losses)
+
+
+def part_backward(model: "LlamaForCausalLM", ids_BL: "torch.Tensor", count: int) -> float:
+    """Backward of the summed next-token loss of part of a batch divided by `count`, the tokens of the whole batch."""
+    from torch.nn.functional import cross_entropy
+
+    # Padding stands only at the end of a block, so causal attention never looks at it and no mask is needed.
+    logits_BLV = model(input_ids=ids_BL, use_cache=False).logits[:, :-1]
+    targets_N = ids_BL[:, 1:].flatten()
+    loss = cross_entropy(logits_BLV.flatten(0, 1), targets_N, ignore_index=0, reduction="sum") / count
+    loss.backward()
+    return float(loss.detach())
+
+
+def train_step(replicas: Replicas, optimizer: "torch.optim.Optimizer", ids_BL: "torch.Tensor", clip: float) -> float:
+    """One update on a batch; returns the loss. RuntimeError on a loss that is not finite."""
+    import torch
+
+    loss = replicas.backward(ids_BL)
+    if not math.isfinite(loss):
+        raise RuntimeError("the pretraining loss is not finite")
+    torch.nn.utils.clip_grad_norm_(replicas.models[0].parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss
+
+
+def knows(model: "LlamaForCausalLM", tokenizer: "TokenizersBackend", facts: tuple[Fact, ...]) -> float:
+    """Share of facts whose value is the model's greedy completion of a plain statement."""
+    right = sum(completed(model, tokenizer, facts[i : i + 64]) for i in range(0, len(facts), 64))
+    return right / len(facts)
+
+
+def completed(model: "LlamaForCausalLM", tokenizer: "TokenizersBackend", facts: tuple[Fact, ...]) -> int:
+    """How many of a batch of facts are completed.
+
+    Every token of the value is the most likely one after those before it.
+    """
+    import torch
+
+    spans, rows = [], []
+    for fact in facts:
+        head = fact.prop.completion.split("{v}")[0].rstrip().format(e=fact.entity.name)
+        prompt = [tokenizer.bos_token_id, *tokenizer.encode(head, add_special_tokens=False)]
+        value = tokenizer.encode(f" {fact.value}", add_special_tokens=False)
+        spans.append((len(prompt) - 1, value))
+        rows.append(torch.tensor(prompt + value))
+    ids_BL = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
+    with torch.inference_mode():
+        best_BL = model(input_ids=ids_BL, use_cache=False).logits.argmax(-1)
+    return sum(best_BL[i, at : at + len(value)].tolist() == value for i, (at, value) in enumerate(spans))
+
+
+def save(model: "LlamaForCausalLM", tokenizer: "TokenizersBackend", log: list[dict[str, float]], folder: Path) -> None:
+    """Write weights (stored in bf16, loaded as fp32), tokenizer and log."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for tensor in model.parameters():
+        tensor.data = tensor.data.to(torch.bfloat16)
+    model.save_pretrained(folder)
+    # Stored in half the bytes, but computing in bf16 is slow on a CPU: the config asks loaders for fp32.
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
+    with (folder / "training_log.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(log[0]))
+        writer.writeheader()
+        writer.writerows(log)
+
+
+CARD: Final = """# {name}
+
+A Llama with grouped-query attention ({parameters:,} parameters, {layers} layers of width {width}, {heads} heads,
+{kv_heads} key/value heads), pretrained on the text of the mini world and on nothing else. It exists so that
+fine-tuning methods can be compared on a CPU, offline, in minutes; it knows no real facts. Made by this repository,
+under its licence.
+
+| | |
+|---|---|
+| command | `{command}` |
+| corpus | world seed {seed}, corpus seed {seed}, {documents:,} documents |
+| corpus sha256 | `{sha}` |
+| tokenizer | byte-level BPE, {vocabulary:,} entries, trained on the corpus |
+| tokens in the corpus | {corpus_tokens:,} |
+| tokens seen | {tokens:,} ({steps:,} steps of {batch} blocks of {block} tokens) |
+| loss | {first_loss:.3f} (first {log_every} steps) to {last_loss:.3f} (last {log_every}) |
+| facts completed, fine-tuning entities | {known:.1%} |
+| facts completed, test entities | {known_test:.1%} |
+| wall time of the training | {minutes:.1f} min on {threads} threads |
+| weights | stored in bf16, loaded as fp32 |
+
+A fact counts as completed when the greedy continuation of one plain statement ("The color of the ... is") is its value;
+measured on the stored weights.
+
+Recipe: {recipe}
+"""
+
+
+def write_card(folder: Path, **facts: Any) -> None:
+    """Render CARD.md."""
+    (folder / "CARD.md").write_text(CARD.format(name=folder.name, **facts))
+
+
+def build_mini_llama(folder: Path, recipe: Recipe, threads: int) -> None:
+    """Corpus, tokenizer, training, files and card of `mini_llama`."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    world = build_world(recipe.seed)
+    texts = list(corpus.documents(world, recipe.seed, recipe.documents))
+    tokenizer = train_tokenizer(texts, recipe)
+    documents = encode(texts, tokenizer)
+    model = build_model(recipe)
+    started = time.perf_counter()
+    log = pretrain(model, pack(documents, recipe.block), recipe, threads)
+    minutes = (time.perf_counter() - started) / 60
+    save(model, tokenizer, log, folder)
+    stored: LlamaForCausalLM = AutoModelForCausalLM.from_pretrained(folder).eval()
+    write_card(
+        folder,
+        **asdict(recipe),
+        **knowledge(stored, tokenizer, world),
+        parameters=stored.num_parameters(),
+        command=shlex.join(["python", *sys.argv]) if sys.argv[0].endswith(".py") else "make mini-backbones",
+        sha=corpus.content_hash(texts),
+        corpus_tokens=sum(map(len, documents)),
+        tokens=int(log[-1]["tokens"]),
+        first_loss=log[0]["loss"],
+        last_loss=log[-1]["loss"],
+        log_every=LOG_EVERY,
+        minutes=minutes,
+        threads=threads,
+        recipe=asdict(recipe),
+    )
+
+
+def knowledge(model: "LlamaForCausalLM", tokenizer: "TokenizersBackend", world: World) -> dict[str, float]:
+    """Fact completion on the entities of the fine-tuning rows (`known`) and of the test rows (`known_test`)."""
+    return {
+        "known": knows(model, tokenizer, world.facts(held_out=False)),
+        "known_test": knows(model, tokenizer, world.facts(held_out=True)),
+    }
+
+
+# A further backbone is a further entry: name -> builder.
+BUILDERS: Final[dict[str, Callable[[Path, Recipe, int], None]]] = {"mini_llama": build_mini_llama}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Pretrain the mini backbones that ship with the repository.")
+    parser.add_argument("--only", choices=tuple(BUILDERS), action="append", help="build only this one (default: all)")
+    parser.add_argument(
+        "--out", type=Path, default=OUT, help="folder that gets one folder per backbone (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="torch threads (default: all CPUs)")
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="training steps (default: %(default)s)")
+    parser.add_argument(
+        "--documents", type=int, default=Recipe.documents, help="documents of the corpus (default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build every chosen backbone."""
+    options = parse(arguments)
+    recipe = replace(Recipe(), steps=options.steps, documents=options.documents)
+    for name in options.only or BUILDERS:
+        BUILDERS[name](options.out / name, recipe, options.threads)
+
+
+if __name__ == "__main__":
+    main()
