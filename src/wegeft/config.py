@@ -106,6 +106,10 @@ class RunConfig(Strict):
     runtime: RuntimeConfig
     logger: LoggerConfig
 
+    def plain(self) -> dict[str, Any]:
+        """The configuration as plain data, as it is hashed, recorded and written."""
+        return self.model_dump(mode="json")
+
 
 def parse(container: Mapping[str, Any]) -> RunConfig:
     """The resolved ``container`` as a :class:`RunConfig`.

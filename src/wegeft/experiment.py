@@ -18,7 +18,8 @@ from wegeft.config import RunConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.result import Evaluation
 from wegeft.files import write_atomically
-from wegeft.methods import Method, build_method
+from wegeft.methods import build_method
+from wegeft.methods.base import Method
 from wegeft.records.assemble import assemble, parameters
 from wegeft.records.identity import run_id
 from wegeft.records.provenance import collect_provenance
@@ -35,7 +36,7 @@ DIVERGED = 3
 
 def run(config: RunConfig) -> None:
     """Train, evaluate, record; a run that has its record is shown instead of repeated, unless ``force`` says so."""
-    identity = run_id(settings(config))
+    identity = run_id(config.plain())
     known = record_path(identity, Path(config.records_dir))
     if known.is_file() and not config.force:
         console.print_known(read_record(known), known)
@@ -46,7 +47,7 @@ def run(config: RunConfig) -> None:
 
 def evaluate(config: RunConfig) -> None:
     """Evaluate an adapter that was trained before (``adapter``, or the one of the same run) and record it."""
-    identity = run_id(settings(config))
+    identity = run_id(config.plain())
     _keep(execute(config, identity, train_first=False), config)
 
 
@@ -69,7 +70,7 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
     prepared = task.prepare(backbone, config.protocol)
 
     folder = run_folder(config, identity)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(settings(config), sort_keys=False).encode())
+    write_atomically(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
     training, failure = None, None
     if not train_first:
         adapter_file.load(method, Path(config.adapter) if config.adapter else folder / adapter_file.NAME)
@@ -79,7 +80,7 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
     evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
     return assemble(
         identity=identity,
-        config=settings(config),
+        config=config.plain(),
         provenance=provenance,
         task=task,
         prepared=prepared,
@@ -89,11 +90,6 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
         failure=failure,
         adapter=folder / adapter_file.NAME,
     )
-
-
-def settings(config: RunConfig) -> dict[str, Any]:
-    """The configuration as plain data, as it is hashed, recorded and written."""
-    return config.model_dump(mode="json")
 
 
 def run_folder(config: RunConfig, identity: str) -> Path:
@@ -133,7 +129,7 @@ def _train(
 ) -> tuple[TrainingResult, str | None]:
     """Train in place; returns what was done and, if the run diverged, the sentence that says so."""
     result = TrainingResult()
-    with open_logger(config.logger, identity, settings(config), config.output_dir) as log:
+    with open_logger(config.logger, identity, config.plain(), config.output_dir) as log:
         try:
             train(
                 method.backbone,

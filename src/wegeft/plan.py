@@ -11,7 +11,6 @@ from rich.table import Table
 
 from wegeft import models
 from wegeft.config import RunConfig
-from wegeft.experiment import settings
 from wegeft.methods import build_method
 from wegeft.records.assemble import parameters
 from wegeft.records.identity import run_id
@@ -40,7 +39,7 @@ def describe(config: RunConfig) -> dict[str, Any]:
     method.attach(backbone, config.model.head_modules)
     counts = parameters(method, backbone_parameters)
     examples = build_task(config.task).expected_train_examples()
-    identity = run_id(settings(config))
+    identity = run_id(config.plain())
     known = record_path(identity, Path(config.records_dir)).is_file()
     return {
         "run": identity,

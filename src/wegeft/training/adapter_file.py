@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from wegeft.errors import UserError
 from wegeft.files import write_atomically
-from wegeft.methods import Method
+from wegeft.methods.base import Method
 
 NAME = "adapter.safetensors"
 

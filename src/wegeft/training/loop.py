@@ -114,14 +114,14 @@ def _training_mode(model: nn.Module, config: TrainingConfig) -> Iterator[None]:
     """Dropout on and, if asked for, activations recomputed in backward; evaluation mode again afterwards."""
     backbone: Any = getattr(model, "module", model)
     if config.gradient_checkpointing:
-        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        backbone.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     try:
         yield
     finally:
         model.eval()
         if config.gradient_checkpointing:
-            backbone.gradient_checkpointing_disable()
+            backbone.activation_checkpointing_disable()
 
 
 def parameter_groups(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

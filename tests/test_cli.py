@@ -1,0 +1,92 @@
+"""Every way to mistype ends in one sentence that names the key and the choices, exit code 2, and nothing written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wegeft.cli import BAD_INPUT, ROOT, main
+
+PAPER = ("scale=paper", "mode=plan")
+
+
+def refusal(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> str:
+    """What `run.py` says on stderr to ``arguments``; checks the exit code and that nothing was written."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == BAD_INPUT
+    assert list(folder.iterdir()) == []
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: ")
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("method=wegft",), ("method=wegft", "did you mean wegeft", "dora")),
+        (("scale=tiny",), ("scale=tiny", "mini, paper, small")),
+        (("model=nothing",), ("model=nothing", "llama3_8b")),
+        (("mode=walk",), ("mode='walk'", "'run'")),
+        (("method.rr=3",), ("method.rr", "did you mean r?", "target_modules")),
+        (("training.lr=3",), ("training.lr", "learning_rate")),
+        (("sead=3",), ("sead", "did you mean seed?")),
+        (("+extra=1",), ("extra", "seed")),
+        (("method.r=0",), ("method.r=0", "greater than or equal to 1")),
+        (("training.learning_rate=-1",), ("training.learning_rate=-1", "greater than 0")),
+        (("training.learning_rate=fast",), ("training.learning_rate='fast'", "number")),
+        (("training.schedule=steps",), ("training.schedule='steps'", "'linear', 'cosine' or 'constant'")),
+        (("method.zero=chi",), ("method.zero='chi'", "'phi' or 'psi'")),
+        (("seed=-1",), ("seed=-1", "greater than or equal to 0")),
+        (("model=local_llama",), ("model.source", "must be given")),
+        (("model.source=packaged:none",), ("model.source=packaged:none", "mini_llama")),
+        (("method=wegeft,lora",), ("method=wegeft,lora",)),
+        ((*PAPER, "method.r=4097"), ("method.r=4097", "at most 4096")),
+        ((*PAPER, "method.target_modules=[q_proy]"), ("method.target_modules=q_proy", "q_proj")),
+        (("scale=paper",), ("data.root", "fetch_data.py")),
+        (("scale=paper", "data.root=/nowhere"), ("/nowhere", "does not exist")),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: tuple[str, ...],
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    said = refusal(arguments, monkeypatch, capsys, tmp_path)
+    for word in words:
+        assert word in said
+
+
+def test_a_method_for_images_is_refused_on_a_language_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said = refusal(("model.family=image_classifier",), monkeypatch, capsys, tmp_path)
+    assert "does not fit model=mini_llama" in said
+    assert "image_classifier" in said
+
+
+def test_help_and_cfg_answer_without_slow_imports() -> None:
+    code = (
+        "import sys; sys.argv = ['run.py', '--cfg', 'job']\n"
+        "from wegeft.cli import main\nmain()\n"
+        "print([name for name in ('torch', 'transformers', 'lm_eval', 'peft') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.rstrip().endswith("[]")
+    assert "learning_rate: 0.00" in done.stdout  # interpolations are resolved
+    assert "${" not in done.stdout
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} run.py --help | head -n 1", shell=True, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stderr == ""

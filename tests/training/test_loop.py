@@ -1,0 +1,186 @@
+"""The loop: label-only logits, global normalisation, determinism, and a stop before anything non-finite is used."""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.composing import run_config
+from wegeft.config import TrainingConfig
+from wegeft.tasks.encoding import IGNORE_INDEX
+from wegeft.training.logger import silent
+from wegeft.training.loop import NonFiniteError, TrainingResult, parameter_groups, train
+from wegeft.training.objective import Batch, full_logits_loss_sum, label_only_loss_sum
+
+VOCABULARY = 61
+Row = tuple[list[int], int]
+"""Token ids and how many of them, from the start, carry no label."""
+
+
+def tiny_llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+    )
+    return LlamaForCausalLM(config).double()
+
+
+def rows(count: int) -> list[Row]:
+    """Sequences of very different lengths and label counts, where a mean of means would be wrong."""
+    generator = torch.Generator().manual_seed(1)
+    made = []
+    for number in range(count):
+        length = 4 + (number * 7) % 19
+        ids = torch.randint(3, VOCABULARY, (length,), generator=generator).tolist()
+        made.append((ids, 1 + number % (length - 2)))
+    return made
+
+
+class RowObjective:
+    """The causal language model objective on rows that are token ids already."""
+
+    def collate(self, items: Sequence[Row]) -> Batch:
+        width = max(len(ids) for ids, _ in items)
+        input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in items])
+        mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in items])
+        labels = input_ids.masked_fill(mask == 0, IGNORE_INDEX)
+        for row, (_, unlabelled) in enumerate(items):
+            labels[row, :unlabelled] = IGNORE_INDEX
+        return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+
+    def units(self, items: Sequence[Row]) -> int:
+        return sum(len(ids) - unlabelled for ids, unlabelled in items)
+
+    def tokens(self, items: Sequence[Row]) -> int:
+        return sum(len(ids) for ids, _ in items)
+
+    def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        return label_only_loss_sum(model, inputs, batch["labels"])
+
+
+def recipe(*overrides: str) -> TrainingConfig:
+    return run_config(
+        "training.max_steps=6", "training.batch_size=8", "training.learning_rate=1e-2", *overrides
+    ).training
+
+
+def trained(config: TrainingConfig, seed: int = 3) -> tuple[dict[str, Tensor], TrainingResult]:
+    model = tiny_llama()
+    result = TrainingResult()
+    train(model, dict(model.named_parameters()), rows(21), RowObjective(), config, seed, silent, result)
+    return copy.deepcopy(model.state_dict()), result
+
+
+def test_label_only_logits_give_the_full_loss_and_gradient() -> None:
+    batch = RowObjective().collate(rows(8))
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    gradients = []
+    losses = []
+    for loss_sum in (label_only_loss_sum, full_logits_loss_sum):
+        model = tiny_llama()
+        loss = loss_sum(model, inputs, batch["labels"])
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.item())
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    # The loss is taken in fp32 in both, so they agree to its rounding.
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for ours, reference in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("micro", [2, 3, 4])
+def test_accumulation_is_the_same_step(micro: int) -> None:
+    whole, reference = trained(recipe())
+    cut, result = trained(recipe(f"training.micro_batch_size={micro}"))
+    for (_, ours, _), (_, theirs, _) in zip(result.loss_curve, reference.loss_curve, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    for name, value in whole.items():
+        torch.testing.assert_close(cut[name], value, rtol=1e-6, atol=1e-6)
+
+
+def test_two_identical_runs_are_identical_and_another_seed_is_not() -> None:
+    first, _ = trained(recipe())
+    again, _ = trained(recipe())
+    other, _ = trained(recipe(), seed=4)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_gradient_checkpointing_changes_nothing() -> None:
+    plain, _ = trained(recipe())
+    recomputed, _ = trained(recipe("training.gradient_checkpointing=true"))
+    assert all(torch.equal(plain[name], recomputed[name]) for name in plain)
+
+
+def test_the_step_is_adamw_on_the_mean_loss_per_label_token() -> None:
+    """One step by hand: torch's AdamW, the Trainer's clipping, the loss over the labels of the whole batch."""
+    config = recipe("training.max_steps=1", "training.warmup_ratio=0", "training.batch_size=21")
+    ours, result = trained(config)
+    model = tiny_llama()
+    batch = RowObjective().collate(rows(21))
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    loss = full_logits_loss_sum(model, inputs, batch["labels"]) / RowObjective().units(rows(21))
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0).step()
+    assert result.loss_curve[0][1] == pytest.approx(loss.item(), rel=1e-6)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_non_finite_loss_stops_before_the_step() -> None:
+    model = tiny_llama()
+    with torch.no_grad():
+        model.lm_head.weight[5, 0] = math.nan
+    before = copy.deepcopy(model.state_dict())
+    result = TrainingResult()
+    with pytest.raises(NonFiniteError, match="step 0: loss nan"):
+        train(
+            model,
+            dict(model.named_parameters()),
+            rows(21),
+            RowObjective(),
+            recipe("training.warmup_ratio=0"),
+            3,
+            silent,
+            result,
+        )
+    assert result.steps == 0
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], equal_nan=True, rtol=0, atol=0)
+
+
+def test_weight_decay_spares_vectors() -> None:
+    parameters = {"matrix": nn.Parameter(torch.zeros(2, 3)), "bias": nn.Parameter(torch.zeros(3))}
+    groups = parameter_groups(parameters, 0.1)
+    assert [(group["params"][0].ndim, group["weight_decay"]) for group in groups] == [(2, 0.1), (1, 0.0)]
+
+
+def test_hooks_of_a_method_are_called_every_step_with_gradients_present() -> None:
+    model = tiny_llama()
+    seen: list[bool] = []
+    result = TrainingResult()
+    train(
+        model,
+        dict(model.named_parameters()),
+        rows(21),
+        RowObjective(),
+        recipe(),
+        3,
+        silent,
+        result,
+        extra_loss=lambda: model.lm_head.weight.square().sum(),
+        after_step=lambda: seen.append(model.lm_head.weight.grad is not None),
+    )
+    assert seen == [True] * 6
