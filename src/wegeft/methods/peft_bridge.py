@@ -9,6 +9,7 @@ the dtype of the weights.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -61,7 +62,7 @@ class PeftBridge(Method):
         self._base_tensors = frozenset(map(id, backbone.state_dict(keep_vars=True).values()))
         try:
             tuner = tuner_class(backbone, peft_config, _ADAPTER)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ArithmeticError) as error:
             raise UserError(f"method.peft_type={self.config.peft_type} does not fit the backbone: {error}") from error
         # The tuner has the backbone as a submodule; as a submodule of ours it would close a circle.
         object.__setattr__(self, "_tuner", tuner)
@@ -90,7 +91,9 @@ class PeftBridge(Method):
         """Unfold by PEFT, then put the plain weights back, which its subtraction only approximates."""
         for name, layer in self._layers():
             if layer.merged_adapters:
-                layer.unmerge()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that its result is inexact, which does not matter here
+                    layer.unmerge()
                 for part, tensor in layer.get_base_layer().named_parameters():
                     tensor.copy_(self._plain.pop(f"{name}.{part}"))
 
@@ -112,7 +115,7 @@ def _resolve(config: PeftBridgeConfig) -> tuple[type[BaseTuner], PeftConfig]:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
     tuners = {str(peft_type.value): tuner for peft_type, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
-    usable = sorted(name for name, tuner in tuners.items() if not hasattr(tuner, "update_and_allocate"))
+    usable = sorted(name for name, tuner in tuners.items() if _is_layer_tuner(tuner))
     if config.peft_type not in usable:
         raise UserError(f"method.peft_type={config.peft_type} cannot be attached; choose {', '.join(usable)}.")
     config_class = next(c for t, c in PEFT_TYPE_TO_CONFIG_MAPPING.items() if t.value == config.peft_type)
@@ -121,6 +124,13 @@ def _resolve(config: PeftBridgeConfig) -> tuple[type[BaseTuner], PeftConfig]:
         return tuners[config.peft_type], config_class(**fields)
     except (TypeError, ValueError) as error:
         raise UserError(f"method.options do not fit method.peft_type={config.peft_type}: {error}") from error
+
+
+def _is_layer_tuner(tuner: type) -> bool:
+    """Whether PEFT's class replaces layers and leaves the steps of the optimiser alone."""
+    from peft.tuners.tuners_utils import BaseTuner
+
+    return issubclass(tuner, BaseTuner) and not hasattr(tuner, "update_and_allocate")
 
 
 def _can_merge(layer: BaseTunerLayer) -> bool:

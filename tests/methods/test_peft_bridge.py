@@ -1,0 +1,67 @@
+"""PEFT's own methods from YAML alone, and what the bridge refuses."""
+
+import pytest
+import torch
+
+from tests.methods.tiny import attach, compose_config, logits, loss, method_from_yaml, perturb, tiny_llama
+from wegeft.errors import UserError
+from wegeft.methods import build_method
+from wegeft.methods.base import Method
+
+
+def bridge(peft_type: str, options: str = "{}") -> Method:
+    return method_from_yaml("peft", f"peft_type={peft_type}", f"options={options}")
+
+
+@pytest.mark.filterwarnings("ignore:Unsupported layer type")  # LN_TUNING says so of Llama's norms
+@pytest.mark.parametrize(
+    ("peft_type", "options"),
+    [
+        ("LORA", "{r: 4, use_dora: true}"),
+        ("VERA", "{r: 8}"),
+        ("FOURIERFT", "{n_frequency: 20}"),
+        ("IA3", "{feedforward_modules: [down_proj]}"),
+        ("HRA", "{r: 4}"),
+        ("OFT", "{oft_block_size: 4}"),
+        ("VBLORA", "{r: 2, num_vectors: 8, vector_length: 8, topk: 2}"),
+        ("LN_TUNING", "{target_modules: [input_layernorm]}"),
+    ],
+)
+def test_a_type_trains_merges_saves_and_leaves(peft_type: str, options: str) -> None:
+    backbone = tiny_llama()
+    plain = {name: v.clone() for name, v in backbone.state_dict().items()}
+    method = attach(bridge(peft_type, options), backbone)
+    perturb(method)
+    loss(backbone).backward()
+    assert method.trainable()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.trainable().values())
+
+    adapted = logits(backbone)
+    fresh = attach(bridge(peft_type, options), tiny_llama())
+    fresh.load_adapter_state(method.adapter_state())
+    assert torch.equal(logits(fresh.backbone), adapted)
+
+    if method.mergeable:
+        before = {name: v.clone() for name, v in backbone.state_dict().items()}
+        method.merge()
+        torch.testing.assert_close(logits(backbone), adapted, rtol=0, atol=1e-4)
+        method.unmerge()
+        assert all(torch.equal(v, before[name]) for name, v in backbone.state_dict().items())
+    method.detach()
+    assert all(torch.equal(v, plain[name]) for name, v in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("method.peft_type=NOPE", "method.peft_type=NOPE cannot be attached; choose .*LORA.*VERA"),
+        ("method.peft_type=PREFIX_TUNING", "method.peft_type=PREFIX_TUNING cannot be attached"),
+        ("method.peft_type=ADALORA", "method.peft_type=ADALORA cannot be attached"),
+        ("method.options={rank: 3}", "method.options do not fit method.peft_type=VERA: .*rank"),
+        ("method.options={r: 0}", "method.peft_type=VERA does not fit the backbone"),
+        ("method.target_modules=[q_porj]", "method.target_modules=q_porj is not in the backbone"),
+    ],
+)
+def test_bad_input_ends_in_a_sentence(line: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        attach(build_method(compose_config("method=peft", line)["method"]), tiny_llama())
