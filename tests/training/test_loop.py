@@ -90,7 +90,7 @@ def test_label_only_logits_give_the_full_loss_and_gradient() -> None:
     for loss_sum in (label_only_loss_sum, full_logits_loss_sum):
         model = tiny_llama()
         loss = loss_sum(model, inputs, batch["labels"])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses.append(loss.item())
         gradients.append([parameter.grad for parameter in model.parameters()])
     # The loss is taken in fp32 in both, so they agree to its rounding.
@@ -131,7 +131,7 @@ def test_the_step_is_adamw_on_the_mean_loss_per_label_token() -> None:
     batch = RowObjective().collate(rows(21))
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     loss = full_logits_loss_sum(model, inputs, batch["labels"]) / RowObjective().units(rows(21))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0).step()
     assert result.loss_curve[0][1] == pytest.approx(loss.item(), rel=1e-6)

@@ -13,8 +13,11 @@ def test_rates_equal_transformers(schedule: str) -> None:
     config = run_config("training.learning_rate=0.3", f"training.schedule={schedule}").training
     steps = 57
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
-    build = {"linear": get_linear_schedule_with_warmup, "cosine": get_cosine_schedule_with_warmup}[schedule]
-    theirs = build(optimizer, warmup_steps(config, steps), steps)
+    warmup = warmup_steps(config, steps)
+    if schedule == "linear":
+        theirs = get_linear_schedule_with_warmup(optimizer, warmup, steps)
+    else:
+        theirs = get_cosine_schedule_with_warmup(optimizer, warmup, steps)
     for step in range(steps):
         assert learning_rate(config, step, steps) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
         optimizer.step()

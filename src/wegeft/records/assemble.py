@@ -15,7 +15,7 @@ from wegeft.records.store import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
     from wegeft.evaluation.result import Evaluation
-    from wegeft.methods import Method
+    from wegeft.methods.base import Method
     from wegeft.tasks import Task
     from wegeft.tasks.prepared import FirstPrompt, Prepared
     from wegeft.training.loop import TrainingResult
