@@ -1,0 +1,98 @@
+"""Whole runs on the mini scale, shortened: what they leave behind, and what they refuse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.composing import run_config
+from wegeft import experiment
+from wegeft.errors import UserError
+from wegeft.experiment import DIVERGED
+from wegeft.records.identity import run_id
+from wegeft.records.store import read_record
+
+SHORT = ("training.max_steps=3", "evaluation.limit=2", "runtime.threads=1")
+
+
+def finished(*overrides: str) -> dict[str, Any]:
+    """The record of a shortened run in the current folder."""
+    config = run_config(*SHORT, *overrides)
+    experiment.run(config)
+    return read_record(Path(config.records_dir) / f"{run_id(config.plain())}.json")
+
+
+def test_a_run_leaves_a_valid_record_and_its_parts() -> None:
+    record = finished()
+    folder = Path("runs") / record["run_id"]
+    assert record["status"] == "finished"
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == record["config"]
+    assert record["training"]["steps"] == 3
+    assert len(record["training"]["loss_curve"]) == 3
+    assert record["evaluation"]["n"] == 16
+    assert len(record["evaluation"]["scores"]) == 8
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 16
+    for subset, score in record["evaluation"]["scores"].items():
+        answered = [sample for sample in samples if sample["subset"] == subset]
+        assert score["value"] == sum(sample["score"] for sample in answered) / len(answered)
+    specials = record["prompt"]["special_tokens"]
+    assert record["prompt"]["input_ids"].count(specials["bos"]) == 1
+    assert record["parameters"]["trainable"] > 0
+    assert set(record["data"]["hashes"]) >= {"boolq/train", "boolq/test"}
+
+
+def test_a_recorded_run_is_not_repeated_and_a_forced_one_is_identical(capsys: pytest.CaptureFixture[str]) -> None:
+    first = finished()
+    capsys.readouterr()
+    assert finished() == first
+    assert "force=true runs it again" in capsys.readouterr().out
+    again = finished("force=true")
+    assert again["adapter"] == first["adapter"]
+    assert again["training"]["loss_curve"] == first["training"]["loss_curve"]
+    assert again["evaluation"]["scores"] == first["evaluation"]["scores"]
+
+
+def test_the_adapter_file_evaluates_to_the_same_scores() -> None:
+    first = finished()
+    experiment.evaluate(run_config(*SHORT, "mode=evaluate"))
+    again = read_record(Path("results/records") / f"{first['run_id']}.json")
+    assert again["evaluation"]["scores"] == first["evaluation"]["scores"]
+    assert again["training"] is None
+
+
+def test_evaluating_what_was_never_trained_is_refused() -> None:
+    with pytest.raises(UserError, match=r"adapter\.safetensors does not exist"):
+        experiment.evaluate(run_config(*SHORT, "mode=evaluate"))
+
+
+def test_the_plain_backbone_is_evaluated_without_training() -> None:
+    record = finished("method=none")
+    assert record["training"] is None
+    assert record["adapter"] is None
+    assert record["parameters"]["trainable"] == 0
+    assert record["evaluation"]["n"] == 16
+
+
+def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:
+    config = run_config(*SHORT, "method=full", "training.learning_rate=1e38", "training.max_grad_norm=null")
+    with pytest.raises(SystemExit) as stopped:
+        experiment.run(config)
+    assert stopped.value.code == DIVERGED
+    record = read_record(Path("results/records") / f"{run_id(config.plain())}.json")
+    assert record["status"] == "diverged"
+    assert "the step was not taken" in record["error"]
+    assert record["evaluation"] is None
+
+
+def test_random_weights_report_no_score_unless_they_are_the_control() -> None:
+    assert finished("model.weights=random")["evaluation"] is None
+    assert finished("model=mini_llama_random")["evaluation"] is not None
+
+
+def test_merged_and_unmerged_evaluation_agree() -> None:
+    merged, unmerged = finished(), finished("evaluation.merge=false")
+    for subset, score in merged["evaluation"]["scores"].items():
+        assert unmerged["evaluation"]["scores"][subset]["value"] == score["value"]

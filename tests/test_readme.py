@@ -1,0 +1,54 @@
+"""The README's commands are real: each one runs, and what it promises is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.composing import run_config
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
+COMMANDS = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+PLANNED = ("-m", "model=local_llama", "method=peft", "--cfg")
+"""Words of commands that are not run whole: sweeps, and what needs files that a newcomer does not have."""
+RUNS = [command for command in COMMANDS if command.startswith("python run.py") and "--help" not in command]
+
+
+def test_there_are_commands() -> None:
+    assert len(RUNS) >= 8
+
+
+@pytest.mark.parametrize("command", RUNS)
+def test_every_run_command_runs(command: str, project_root: Path) -> None:
+    """As it stands where it needs nothing but this repository, only shorter; as a plan where it needs more."""
+    words = shlex.split(command)[2:]
+    if not any(word in PLANNED or word.startswith("scale=") for word in words):
+        words += ["training.max_steps=2", "evaluation.limit=1"]
+    elif not any(word.startswith("mode=") for word in words):
+        words += ["mode=plan"]
+    done = subprocess.run([sys.executable, project_root / "run.py", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "wegeft" in done.stdout
+
+
+def test_every_make_target_named_exists(project_root: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (project_root / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.M))
+    assert {"run", "test", "tables"} <= named <= targets
+
+
+def test_every_file_of_the_table_exists(project_root: Path) -> None:
+    table = README[README.index("## Where things are") :]
+    for cell in re.findall(r"^\| (`[^|]+) \|", table, re.M):
+        for name in re.findall(r"`([^`]+)`", cell):
+            assert (project_root / name).exists(), name
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (project_root / link).exists(), link
+
+
+def test_scripts_named_exist(project_root: Path) -> None:
+    for command in COMMANDS:
+        if command.startswith("python scripts/"):
+            assert (project_root / command.split()[1]).exists(), command
