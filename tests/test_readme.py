@@ -2,11 +2,11 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-
-from tests.composing import run_config
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
@@ -28,7 +28,8 @@ def test_every_run_command_runs(command: str, project_root: Path) -> None:
         words += ["training.max_steps=2", "evaluation.limit=1"]
     elif not any(word.startswith("mode=") for word in words):
         words += ["mode=plan"]
-    done = subprocess.run([sys.executable, project_root / "run.py", *words], capture_output=True, text=True, check=False)
+    typed = [sys.executable, project_root / "run.py", *words]
+    done = subprocess.run(typed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "wegeft" in done.stdout
 

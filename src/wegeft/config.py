@@ -69,6 +69,7 @@ class TrainingConfig(Strict):
     eps: float = Field(gt=0)
     max_grad_norm: float | None = Field(gt=0)
     gradient_checkpointing: bool
+    checkpoint_every: int = Field(ge=1)
 
 
 class RuntimeConfig(Strict):

@@ -26,12 +26,18 @@ from wegeft.records.provenance import collect_provenance
 from wegeft.records.store import Record, read_record, record_path, write_record
 from wegeft.tasks import Task, build_task
 from wegeft.tasks.prepared import Prepared
-from wegeft.training import adapter_file
+from wegeft.training import adapter_file, checkpoint
+from wegeft.training.interruption import Interrupted
 from wegeft.training.logger import open_logger
-from wegeft.training.loop import NonFiniteError, TrainingResult, train
+from wegeft.training.loop import NonFiniteError, train
+from wegeft.training.result import TrainingResult
 
 DIVERGED = 3
 """Exit code of a run whose loss or gradient was not finite."""
+INTERRUPTED = 75
+"""Exit code of a run that was asked to stop and goes on when it is started again (EX_TEMPFAIL: try again)."""
+CHECKPOINTS = "checkpoints"
+"""Folder inside the run's own that holds the state of an unfinished training."""
 
 
 def run(config: RunConfig) -> None:
@@ -41,8 +47,13 @@ def run(config: RunConfig) -> None:
     if known.is_file() and not config.force:
         console.print_known(read_record(known), known)
         return
-    record = execute(config, identity, train_first=True)
+    try:
+        record = execute(config, identity, train_first=True)
+    except Interrupted as stopped:
+        console.print_interrupted(str(stopped))
+        raise SystemExit(INTERRUPTED) from stopped
     _keep(record, config)
+    checkpoint.drop(run_folder(config, identity) / CHECKPOINTS)
 
 
 def evaluate(config: RunConfig) -> None:
@@ -127,25 +138,14 @@ def choose_device(config: RunConfig) -> torch.device:
 def _train(
     config: RunConfig, identity: str, method: Method, prepared: Prepared[Any]
 ) -> tuple[TrainingResult, str | None]:
-    """Train in place; returns what was done and, if the run diverged, the sentence that says so."""
-    result = TrainingResult()
+    """Train in place, going on from the run's last checkpoint; returns what was done and why it diverged, if it did."""
+    folder = run_folder(config, identity)
     with open_logger(config.logger, identity, config.plain(), config.output_dir) as log:
         try:
-            train(
-                method.backbone,
-                method.trainable(),
-                prepared.train_items,
-                prepared.objective,
-                config.training,
-                config.seed,
-                log,
-                result,
-                extra_loss=method.extra_loss,
-                after_step=method.after_step,
-            )
+            items, objective = prepared.train_items, prepared.objective
+            return train(method, items, objective, config.training, config.seed, log, folder / CHECKPOINTS), None
         except NonFiniteError as error:
-            return result, f"{error}."
-    return result, None
+            return error.result, f"{error}."
 
 
 def _evaluate(config: RunConfig, method: Method, prepared: Prepared[Any], folder: Path) -> Evaluation | None:

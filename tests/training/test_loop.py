@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +13,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tests.composing import run_config
 from wegeft.config import TrainingConfig
 from wegeft.tasks.encoding import IGNORE_INDEX
-from wegeft.training.logger import silent
-from wegeft.training.loop import NonFiniteError, TrainingResult, parameter_groups, train
+from wegeft.training.loop import NonFiniteError, parameter_groups, train
 from wegeft.training.objective import Batch, full_logits_loss_sum, label_only_loss_sum
+from wegeft.training.result import TrainingResult
 
 VOCABULARY = 61
 Row = tuple[list[int], int]
 """Token ids and how many of them, from the start, carry no label."""
+State = dict[str, Tensor]
 
 
 def tiny_llama() -> LlamaForCausalLM:
@@ -75,11 +77,28 @@ def recipe(*overrides: str) -> TrainingConfig:
     ).training
 
 
-def trained(config: TrainingConfig, seed: int = 3) -> tuple[dict[str, Tensor], TrainingResult]:
-    model = tiny_llama()
-    result = TrainingResult()
-    train(model, dict(model.named_parameters()), rows(21), RowObjective(), config, seed, silent, result)
-    return copy.deepcopy(model.state_dict()), result
+class Everything:
+    """A method that trains the whole model."""
+
+    def __init__(self) -> None:
+        self.backbone = tiny_llama()
+        self.steps_with_gradients: list[bool] = []
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return dict(self.backbone.named_parameters())
+
+    def extra_loss(self) -> Tensor | None:
+        return None
+
+    def after_step(self) -> None:
+        self.steps_with_gradients.append(self.backbone.lm_head.weight.grad is not None)
+
+
+def trained(config: TrainingConfig, seed: int = 3, checkpoints: Path | None = None) -> tuple[State, TrainingResult]:
+    """The state of a tiny model after training, and what the training did."""
+    method = Everything()
+    result = train(method, rows(21), RowObjective(), config, seed, checkpoints=checkpoints)
+    return method.backbone.state_dict(), result
 
 
 def test_label_only_logits_give_the_full_loss_and_gradient() -> None:
@@ -140,24 +159,14 @@ def test_the_step_is_adamw_on_the_mean_loss_per_label_token() -> None:
 
 
 def test_a_non_finite_loss_stops_before_the_step() -> None:
-    model = tiny_llama()
+    method = Everything()
     with torch.no_grad():
-        model.lm_head.weight[5, 0] = math.nan
-    before = copy.deepcopy(model.state_dict())
-    result = TrainingResult()
-    with pytest.raises(NonFiniteError, match="step 0: loss nan"):
-        train(
-            model,
-            dict(model.named_parameters()),
-            rows(21),
-            RowObjective(),
-            recipe("training.warmup_ratio=0"),
-            3,
-            silent,
-            result,
-        )
-    assert result.steps == 0
-    for name, value in model.state_dict().items():
+        method.backbone.lm_head.weight[5, 0] = math.nan
+    before = copy.deepcopy(method.backbone.state_dict())
+    with pytest.raises(NonFiniteError, match="step 0: loss nan") as stopped:
+        train(method, rows(21), RowObjective(), recipe("training.warmup_ratio=0"), seed=3)
+    assert stopped.value.result.steps == 0
+    for name, value in method.backbone.state_dict().items():
         torch.testing.assert_close(value, before[name], equal_nan=True, rtol=0, atol=0)
 
 
@@ -167,20 +176,19 @@ def test_weight_decay_spares_vectors() -> None:
     assert [(group["params"][0].ndim, group["weight_decay"]) for group in groups] == [(2, 0.1), (1, 0.0)]
 
 
-def test_hooks_of_a_method_are_called_every_step_with_gradients_present() -> None:
-    model = tiny_llama()
-    seen: list[bool] = []
-    result = TrainingResult()
-    train(
-        model,
-        dict(model.named_parameters()),
-        rows(21),
-        RowObjective(),
-        recipe(),
-        3,
-        silent,
-        result,
-        extra_loss=lambda: model.lm_head.weight.square().sum(),
-        after_step=lambda: seen.append(model.lm_head.weight.grad is not None),
-    )
-    assert seen == [True] * 6
+def test_a_method_sees_every_step_with_its_gradients() -> None:
+    method = Everything()
+    train(method, rows(21), RowObjective(), recipe(), seed=3)
+    assert method.steps_with_gradients == [True] * 6
+
+
+def test_a_term_of_the_method_enters_the_gradient_and_not_the_reported_loss() -> None:
+    class Penalised(Everything):
+        def extra_loss(self) -> Tensor | None:
+            return 1e3 * self.backbone.lm_head.weight.square().sum()
+
+    plain, reference = trained(recipe())
+    method = Penalised()
+    result = train(method, rows(21), RowObjective(), recipe(), seed=3)
+    assert result.loss_curve[0][1] == reference.loss_curve[0][1]
+    assert method.backbone.lm_head.weight.norm() < plain["lm_head.weight"].norm()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wegeft.methods.base import Method
     from wegeft.tasks import Task
     from wegeft.tasks.prepared import FirstPrompt, Prepared
-    from wegeft.training.loop import TrainingResult
+    from wegeft.training.result import TrainingResult
 
 CURVE_POINTS = 500
 """Most points of the loss curve that a record keeps; a longer curve is thinned evenly, its last point kept."""

@@ -20,9 +20,11 @@ IGNORED_KEYS: Mapping[str, str] = {
     "logger": "where the curves are shown",
     "data.root": "the source that reads it holds it as task.source.root",
     "task.sources": "the sources of all scales; the run's own stands in task.source",
+    "method.recipes": "what each recipe sets; the run's own values stand beside it",
     "method.learning_rates": "the rates of all scales; the run's own stands in training.learning_rate",
     "runtime": "device, threads and workers: hardware, which the record names under provenance",
     "training.micro_batch_size": "how the global batch is cut up; the loss is normalised over all of it",
+    "training.checkpoint_every": "how much a kill costs; a run that goes on ends with the same bytes",
     "training.gradient_checkpointing": "recomputes the same activations instead of storing them",
 }
 

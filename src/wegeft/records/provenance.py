@@ -56,7 +56,7 @@ def collect_provenance(command: Sequence[str]) -> dict[str, Any]:
         "command": [str(part) for part in command],
         "git": git_state(PACKAGE_ROOT),
         "lock_files": lock_files(PROJECT_ROOT),
-        "packages": {name: _package(name) for name in KEY_PACKAGES},
+        "packages": packages(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "hardware": hardware(),
@@ -91,6 +91,11 @@ def lock_files(root: Path) -> dict[str, str]:
     """SHA-256 of each lock file in ``root``, by file name."""
     present = [root / name for name in LOCK_FILES if (root / name).is_file()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in present}
+
+
+def packages() -> dict[str, dict[str, str | None]]:
+    """Version and origin of each of :data:`KEY_PACKAGES`; nothing is imported."""
+    return {name: _package(name) for name in KEY_PACKAGES}
 
 
 def hardware() -> dict[str, Any]:

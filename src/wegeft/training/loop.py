@@ -2,17 +2,18 @@
 
 Small on purpose, over Accelerate: the loss of a step is the sum over the units (label tokens, images) of the global
 batch divided by their number, so the result does not depend on micro-batches; a non-finite loss or gradient stops the
-run before the optimiser touches anything; the randomness of a step (dropout) follows from the seed and the step number.
+run before the optimiser touches anything; order and randomness (dropout) of a step follow from the seed and the step
+number, so a run that goes on from a checkpoint ends with the same bytes as one that was never stopped.
 
-Does not: know methods, tasks or file formats.
+Does not: know tasks or the format of a checkpoint.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -20,93 +21,99 @@ from torch import Tensor, nn
 
 from wegeft.config import TrainingConfig
 from wegeft.progress import progress
-from wegeft.training.logger import Log
+from wegeft.training import checkpoint
+from wegeft.training.interruption import Interrupted, stop_requests
+from wegeft.training.logger import Log, silent
 from wegeft.training.memory import peak_memory_bytes, reset_peak_memory
 from wegeft.training.objective import Objective
 from wegeft.training.order import global_batches
+from wegeft.training.result import TrainingResult
 from wegeft.training.schedule import learning_rate, total_steps
 
 Item = TypeVar("Item")
 
 
+class Trainable(Protocol):
+    """What the loop needs of a method (see :class:`wegeft.methods.base.Method`)."""
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The adapted backbone, on its device."""
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters to train, by name."""
+
+    def extra_loss(self) -> Tensor | None:
+        """A term that the method adds to the loss of a step."""
+
+    def after_step(self) -> None:
+        """Called after the optimiser, while the gradients are still there."""
+
+
 class NonFiniteError(RuntimeError):
-    """A loss or gradient norm was not finite; the step was not taken."""
+    """A loss or gradient norm was not finite; the step was not taken. ``result`` holds what was done before."""
 
-
-@dataclass
-class TrainingResult:
-    """What training did: sizes, time and the curve.
-
-    Attributes:
-        steps: optimiser steps taken.
-        examples: training examples seen, repeats included.
-        tokens: positions processed, padding excluded.
-        units: label tokens (text) or images (vision) in the loss.
-        seconds: wall time of the loop.
-        loss_curve: (step, mean loss per unit in nats, gradient norm before clipping) of every logged step.
-        peak_memory_bytes: largest allocation on the device (GPU) or of the process (CPU).
-    """
-
-    steps: int = 0
-    examples: int = 0
-    tokens: int = 0
-    units: int = 0
-    seconds: float = 0.0
-    loss_curve: list[tuple[int, float, float]] = field(default_factory=list)
-    peak_memory_bytes: int = 0
+    def __init__(self, sentence: str, result: TrainingResult) -> None:
+        super().__init__(sentence)
+        self.result = result
 
 
 def train(
-    model: nn.Module,
-    parameters: Mapping[str, nn.Parameter],
+    method: Trainable,
     items: Sequence[Item],
     objective: Objective[Item],
     config: TrainingConfig,
     seed: int,
-    log: Log,
-    result: TrainingResult,
-    extra_loss: Callable[[], Tensor | None] = lambda: None,
-    after_step: Callable[[], None] = lambda: None,
-) -> None:
-    """Minimise ``objective`` over ``parameters`` of ``model``, in place.
+    log: Log = silent,
+    checkpoints: Path | None = None,
+) -> TrainingResult:
+    """Minimise ``objective`` over the method's parameters, in place.
 
     Args:
-        model: the adapted backbone, on its device.
-        parameters: the trainable ones by name; everything else stays as it is.
+        method: what is trained; everything else in its backbone stays as it is.
         items: prepared training examples.
         objective: how examples become a loss.
         config: sizes, optimiser, schedule.
         seed: fixes the order of the examples and the dropout of every step.
         log: called after every step with its loss, gradient norm and learning rate.
-        result: filled in step by step, so that it is right even if the run stops early.
-        extra_loss: a term the method adds to the loss of a step, or None.
-        after_step: called after the optimiser, while the gradients are still there (AdaLoRA needs them).
+        checkpoints: folder to keep the state in, and to go on from if there is one; None keeps none.
 
     Raises:
         NonFiniteError: before the step that would have used a non-finite loss or gradient.
+        Interrupted: the system asked to stop; the state is in ``checkpoints``.
     """
+    model, parameters = method.backbone, method.trainable()
     steps = total_steps(config, len(items))
     accelerator = Accelerator(cpu=next(iter(parameters.values())).device.type == "cpu")
-    optimizer = torch.optim.AdamW(
-        parameter_groups(parameters, config.weight_decay), lr=0.0, betas=config.betas, eps=config.eps
-    )
-    model, optimizer = accelerator.prepare(model, optimizer)
+    groups = parameter_groups(parameters, config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
+    found = checkpoint.restore(checkpoints, parameters, optimizer) if checkpoints else None
+    result = found or TrainingResult()
+    model, prepared_optimizer = accelerator.prepare(model, optimizer)
     reset_peak_memory()
-    started = time.perf_counter()
-    with _training_mode(model, config), progress(steps, "train") as advance:
-        for step, indices in enumerate(global_batches(len(items), config.batch_size, seed, steps)):
+    batches = global_batches(len(items), config.batch_size, seed, steps, start=result.steps)
+    with _training_mode(model, config), stop_requests() as stop, progress(steps, "train") as advance:
+        advance(result.steps)
+        for step, indices in enumerate(batches, start=result.steps):
+            started = time.perf_counter()
             torch.manual_seed(seed * 1_000_003 + step)
             batch = [items[index] for index in indices]
             rate = _set_rate(optimizer, learning_rate(config, step, steps))
-            loss = _accumulate_gradients(accelerator, model, objective, batch, config, extra_loss)
+            loss = _accumulate_gradients(accelerator, model, objective, batch, config, method.extra_loss)
             norm = _clip(parameters.values(), config.max_grad_norm)
-            _require_finite(step, loss, norm)
-            optimizer.step()
-            after_step()
-            optimizer.zero_grad(set_to_none=True)
-            _account(result, objective, batch, step, loss, norm, time.perf_counter() - started)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise NonFiniteError(f"step {step}: loss {loss}, gradient norm {norm}; the step was not taken", result)
+            prepared_optimizer.step()
+            method.after_step()
+            prepared_optimizer.zero_grad(set_to_none=True)
+            _account(result, objective, batch, loss, norm, time.perf_counter() - started)
             log(step, {"loss": loss, "grad_norm": norm, "learning_rate": rate})
             advance(note=f"loss {loss:.4f} · {result.tokens / result.seconds:,.0f} tokens/s")
+            if checkpoints and (stop.is_set() or result.steps % config.checkpoint_every == 0):
+                checkpoint.save(checkpoints, parameters, optimizer, result)
+            if stop.is_set() and result.steps < steps:
+                raise Interrupted(f"stopped after {result.steps} of {steps} steps")
+    return result
 
 
 @contextmanager
@@ -159,15 +166,10 @@ def _chunks(batch: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
         yield batch[first : first + size]
 
 
-def _clip(parameters: Any, max_norm: float | None) -> float:
+def _clip(parameters: Iterable[nn.Parameter], max_norm: float | None) -> float:
     """Clip the global gradient norm in place; returns the norm before clipping."""
     norm: Tensor = nn.utils.clip_grad_norm_(parameters, math.inf if max_norm is None else max_norm)
     return norm.item()
-
-
-def _require_finite(step: int, loss: float, norm: float) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise NonFiniteError(f"step {step}: loss {loss}, gradient norm {norm}; the step was not taken")
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
@@ -180,15 +182,15 @@ def _account(
     result: TrainingResult,
     objective: Objective[Item],
     batch: Sequence[Item],
-    step: int,
     loss: float,
     norm: float,
     seconds: float,
 ) -> None:
-    result.steps = step + 1
+    """Add one step to ``result``."""
+    result.loss_curve.append((result.steps, loss, norm))
+    result.steps += 1
     result.examples += len(batch)
     result.tokens += objective.tokens(batch)
     result.units += objective.units(batch)
-    result.loss_curve.append((step, loss, norm))
-    result.seconds = seconds
-    result.peak_memory_bytes = peak_memory_bytes()
+    result.seconds += seconds
+    result.peak_memory_bytes = max(result.peak_memory_bytes, peak_memory_bytes())
