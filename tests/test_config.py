@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
 from tests.composing import choices, run_config
 from wegeft.cli import CONFIG_FOLDER
@@ -39,6 +40,13 @@ def test_no_experiment_file_is_broken() -> None:
     for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"):
         assert yaml.safe_load(path.read_text())
         run_config(f"+experiment={path.stem}")
+
+
+@pytest.mark.parametrize("name", choices("hydra/launcher"))
+def test_every_launcher_composes(name: str) -> None:
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        composed = compose("config", overrides=[f"hydra/launcher={name}"], return_hydra_config=True)
+    assert "_launcher." in composed.hydra.launcher._target_
 
 
 def test_command_line_wins_over_the_scale() -> None:

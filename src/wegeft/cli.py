@@ -37,8 +37,8 @@ MODES = {
 def main() -> None:
     """Compose, check and run; the function behind ``run.py``."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra's errors reach us, to be said in one sentence
-    if "--cfg" in sys.argv and "--resolve" not in sys.argv:
-        sys.argv.append("--resolve")
+    if sys.argv[1:3] == ["--cfg", "job"] or sys.argv[-2:] == ["--cfg", "job"]:
+        sys.argv.append("--resolve")  # what a person wants to see is what the run will get
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")(_job)()
     except BrokenPipeError:  # the reader of a pipe (`| head`) has seen enough
