@@ -14,8 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from wegeft.errors import UserError
-from wegeft.evaluation.compare import is_correct
+from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.extractors import Extractor
 from wegeft.evaluation.result import Evaluation, Score
@@ -50,8 +49,7 @@ def evaluate_text(
 
     started = time.perf_counter()
     sets = {subset: examples[: config.limit] for subset, examples in task.test_examples().items()}
-    check_gold(task, sets)
-    check_room(model, encoder, task, sets)
+    check_test_sets(model, encoder, task, sets)
     model.eval()
     with _quiet(), PartialSamples(folder) as partial:
         tasks = {
@@ -86,40 +84,6 @@ def counted(task: TextTask, subsets: Iterator[str] | Mapping[str, Any]) -> list[
     """The subsets that enter the mean: all but the leaked ones (all, if there is no other)."""
     names = list(subsets)
     return [name for name in names if name not in task.config.leaked_subsets] or names
-
-
-def check_gold(task: TextTask, sets: Mapping[str, Sequence[Example]]) -> None:
-    """Refuse a question whose answer an extraction rule cannot find even where it stands in the plainest text.
-
-    Raises:
-        UserError: naming the row; such a question could never be answered, whatever the model.
-    """
-    for subset, examples in sets.items():
-        for extractor in task.extractors(subset).values():
-            for example in examples:
-                extracted = extractor.extract(extractor.announce(example.gold))
-                if not is_correct(task.comparison(subset), extracted, example.gold):
-                    raise UserError(
-                        f"row {example.uid}: its answer {example.gold!r} can never be scored right, because "
-                        f"{extractor.label} reads {extracted!r} in {extractor.announce(example.gold)!r}."
-                    )
-
-
-def check_room(model: nn.Module, encoder: TextEncoder, task: TextTask, sets: Mapping[str, Sequence[Example]]) -> None:
-    """Refuse prompts that leave the backbone too few positions for an answer."""
-    positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if positions is None or encoder.protocol.max_length + 1 + task.max_new_tokens <= positions:
-        return
-    for examples in sets.values():
-        prompts = encoder.encode_prompts([e.prompt for e in examples], [e.uid for e in examples])
-        for index, (example, ids) in enumerate(zip(examples, prompts.input_ids, strict=True)):
-            left_out = index in prompts.too_long and encoder.protocol.truncation == "skip"
-            if len(ids) + task.max_new_tokens > positions and not left_out:
-                raise UserError(
-                    f"row {example.uid}: its prompt takes {len(ids)} tokens, and with {task.max_new_tokens} new ones "
-                    f"the backbone's {positions} positions are not enough; set "
-                    f"protocol.max_length={positions - task.max_new_tokens - 1} and protocol.truncation=skip or right."
-                )
 
 
 def _samples(

@@ -117,25 +117,29 @@ class FirstLetter(Extractor):
 
 
 class ChoiceLetter(Extractor):
-    """The last letter of A to E that stands as a choice: ``answer is C``, ``(C)``, ``C)``, ``C.``, or the text alone.
+    """The letter of A to E that the text gives as its choice: the strict AQuA rule.
 
-    The strict AQuA rule. "The answer is" binds strongest; a bracketed letter counts otherwise; a lone word "A" within a
-    sentence never does.
+    The last announced letter ("the answer is C", "answer: (C)"); without one, a bracketed letter if all bracketed
+    letters are the same (a text that lists the choices again has made none); without one, a text that begins with a
+    letter standing alone on its line ("C", "C)", "C."). The article of "A train ..." never counts.
     """
 
     Config = NoOptions
     version = 1
-    announced = re.compile(r"answer(?:\s+choice)?(?:\s+is)?\s*:?\s*\(?([A-E])\b(?!\w)", re.IGNORECASE)
+    announced = re.compile(r"answer(?:\s+choice)?(?:\s+is)?\s*:?\s*\(?([A-E])\b", re.IGNORECASE)
     bracketed = re.compile(r"\(([A-E])\)")
-    alone = re.compile(r"\s*\(?([A-E])\s*[).:]?\s*(?:\n|$)")
+    alone = re.compile(r"\s*([A-E])\s*[).:]?\s*(?:\n|$)")
 
     def __init__(self, config: NoOptions | None = None) -> None:
         self.config = config
 
     def extract(self, text: str) -> str | None:
         """See :meth:`Extractor.extract`."""
-        letters = self.announced.findall(text) or self.bracketed.findall(text)
-        if letters:
-            return str(letters[-1]).upper()
+        announced = [letter for letter in self.announced.findall(text) if letter.isupper()]
+        if announced:
+            return str(announced[-1])
+        bracketed = set(self.bracketed.findall(text))
+        if bracketed:
+            return str(bracketed.pop()) if len(bracketed) == 1 else None
         match = self.alone.match(text)
         return match.group(1) if match else None

@@ -167,7 +167,7 @@ class TextEncoder:
             chunk = examples[first : first + CHUNK]
             for example, (prompt_ids, whole_ids) in zip(chunk, self._tokenise_pairs(chunk), strict=True):
                 if self._too_long(whole_ids):
-                    self._refuse(example.uid, whole_ids, "prompt and target")
+                    self._refuse(example.uid, whole_ids, "prompt with its target")
                     (skipped if self.protocol.truncation == "skip" else truncated).append(example.uid)
                     if self.protocol.truncation == "skip":
                         continue
@@ -250,7 +250,7 @@ class TextEncoder:
     def _refuse(self, name: str, ids: list[int], what: str) -> None:
         if self.protocol.truncation == "error":
             raise UserError(
-                f"row {name}: {what} take {len(ids)} tokens and protocol.max_length is {self.protocol.max_length}; "
+                f"row {name}: its {what} is {len(ids)} tokens long and protocol.max_length={self.protocol.max_length}; "
                 "protocol.truncation=skip leaves such rows out and counts them, =right cuts their end."
             )
 

@@ -129,7 +129,7 @@ class TextTask(Task):
 
         if backbone.processor is None:
             raise UserError(f"model={backbone.config.name} has no tokenizer, so task={self.name} cannot be read by it.")
-        return PreparedText(self, TextEncoder(backbone.processor, protocol))
+        return PreparedText(self, TextEncoder(backbone.processor, protocol), backbone.model)
 
     def data_summary(self) -> dict[str, DataSummary]:
         """See :meth:`Task.data_summary`."""

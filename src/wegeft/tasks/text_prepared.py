@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.progress import progress
 from wegeft.tasks.base import Example
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 class PreparedText:
     """See :class:`wegeft.tasks.prepared.Prepared`."""
 
-    def __init__(self, task: "TextTask", encoder: TextEncoder) -> None:
+    def __init__(self, task: "TextTask", encoder: TextEncoder, model: nn.Module) -> None:
+        """Encode the training examples; refuse what could not be evaluated afterwards."""
         self._task = task
         self._encoder = encoder
         self._too_long_prompts: dict[str, int] = {}
+        check_test_sets(model, encoder, task, task.test_examples())
         examples = task.train_examples()
         with progress(len(examples), "tokenise") as advance:
             self._encoded = encoder.encode_examples(examples, advance)

@@ -1,0 +1,63 @@
+"""What can be known to go wrong with test questions before a model has seen one, so that no training is spent on it.
+
+Does not: generate or score.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from wegeft.errors import UserError
+from wegeft.evaluation.compare import is_correct
+from wegeft.tasks.base import Example
+from wegeft.tasks.encoding import TextEncoder
+from wegeft.tasks.text import TextTask
+
+Questions = Mapping[str, Sequence[Example]]
+"""Questions by subset."""
+
+
+def check_test_sets(model: nn.Module, encoder: TextEncoder, task: TextTask, sets: Questions) -> None:
+    """Refuse questions that could never be answered rightly.
+
+    Raises:
+        UserError: naming the row: an answer that its own rule cannot read, or a prompt without room.
+    """
+    check_gold(task, sets)
+    check_room(model, encoder, task, sets)
+
+
+def check_gold(task: TextTask, sets: Questions) -> None:
+    """Refuse a question whose answer an extraction rule cannot find even where it stands in the plainest text.
+
+    Raises:
+        UserError: naming the row; such a question could never be answered, whatever the model.
+    """
+    for subset, examples in sets.items():
+        for extractor in task.extractors(subset).values():
+            for example in examples:
+                extracted = extractor.extract(extractor.announce(example.gold))
+                if not is_correct(task.comparison(subset), extracted, example.gold):
+                    raise UserError(
+                        f"row {example.uid}: its answer {example.gold!r} can never be scored right, because "
+                        f"{extractor.label} reads {extracted!r} in {extractor.announce(example.gold)!r}."
+                    )
+
+
+def check_room(model: nn.Module, encoder: TextEncoder, task: TextTask, sets: Questions) -> None:
+    """Refuse prompts that the protocol refuses, or that leave the backbone too few positions for an answer."""
+    positions = getattr(getattr(model, "config", None), "max_position_embeddings", math.inf)
+    longest = positions - task.max_new_tokens
+    if encoder.protocol.max_length < longest and encoder.protocol.truncation != "error":
+        return
+    for examples in sets.values():
+        prompts = encoder.encode_prompts([e.prompt for e in examples], [e.uid for e in examples])
+        left_out = prompts.too_long if encoder.protocol.truncation == "skip" else frozenset()
+        for index, (example, ids) in enumerate(zip(examples, prompts.input_ids, strict=True)):
+            if len(ids) > longest and index not in left_out:
+                raise UserError(
+                    f"row {example.uid}: its prompt takes {len(ids)} tokens, and with {task.max_new_tokens} new ones "
+                    f"the backbone's {positions} positions are not enough; set "
+                    f"protocol.max_length={longest - 1} and protocol.truncation=skip or right."
+                )
