@@ -23,9 +23,7 @@ def _set(config: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
 def _leaves(node: Any, prefix: str = "") -> list[str]:
     if not isinstance(node, dict):
         return [prefix[:-1]]
-    return list(
-        itertools.chain.from_iterable(_leaves(value, f"{prefix}{key}.") for key, value in node.items())
-    )
+    return list(itertools.chain.from_iterable(_leaves(value, f"{prefix}{key}.") for key, value in node.items()))
 
 
 def _is_ignored(dotted: str) -> bool:

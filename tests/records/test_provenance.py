@@ -13,9 +13,7 @@ from wegeft.records import provenance
 
 def _run(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-    done = subprocess.run(
-        ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
@@ -82,9 +80,7 @@ def test_without_the_git_program_there_is_no_commit(checkout: Path, monkeypatch:
 
 def test_lock_files_are_hashed(tmp_path: Path) -> None:
     (tmp_path / "requirements.lock").write_bytes(b"torch==2.13.0\n")
-    assert provenance.lock_files(tmp_path) == {
-        "requirements.lock": hashlib.sha256(b"torch==2.13.0\n").hexdigest()
-    }
+    assert provenance.lock_files(tmp_path) == {"requirements.lock": hashlib.sha256(b"torch==2.13.0\n").hexdigest()}
     assert provenance.lock_files(tmp_path / "nowhere") == {}
 
 
@@ -98,11 +94,9 @@ def test_packages_carry_version_and_origin() -> None:
 
 def test_a_shadowing_copy_of_a_package_shows(tmp_path: Path) -> None:
     (tmp_path / "peft.py").write_text("")
-    code = "from wegeft.records import collect_provenance; print(collect_provenance([])['packages']['peft'])"
+    code = "from wegeft.records.provenance import packages; print(packages()['peft'])"
     environment = {"PYTHONPATH": f"{tmp_path}:{provenance.PACKAGE_ROOT.parent}", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert str(tmp_path / "peft.py") in done.stdout
 
 
