@@ -1,0 +1,51 @@
+"""The command that makes a missing run.
+
+Does not: run anything, or check that the configuration composes.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from wegeft.tables.rows import OurRow, flatten
+
+_NAMED = ("method", "task", "scale", "model", "protocol", "seed")
+_BRACKETS = re.compile(r"\[[^\]]*\]|\{[^}]*\}|'[^']*'|\"[^\"]*\"")
+
+
+def command(
+    method: str, task: str, scale: str, model: str, protocol: str, seeds: Sequence[int], more: Iterable[str] = ()
+) -> str:
+    """One line for a shell: one run, or a sweep over ``seeds``."""
+    words = [
+        f"method={method}",
+        f"task={task}",
+        f"scale={scale}",
+        f"model={model}",
+        f"protocol={protocol}",
+        *more,
+        f"seed={','.join(str(seed) for seed in seeds)}",
+    ]
+    sweep = ["-m"] if len(seeds) > 1 else []
+    return shlex.join(["python", "run.py", *sweep, *words])
+
+
+def command_for_more_seeds(row: OurRow, seeds: Sequence[int]) -> str:
+    """The command that adds ``seeds`` to ``row``: its own overrides, as its first record kept them."""
+    key = row.key
+    settings = flatten(row.config)
+    kept = [said for word in row.runs[0]["command"] if (said := _said(word, settings))]
+    return command(key.method, key.task, key.scale, key.model, key.protocol, seeds, kept)
+
+
+def _said(word: str, settings: Mapping[str, Any]) -> str:
+    """What a word of a recorded command says about the run, empty if nothing or if :data:`_NAMED` keys say it."""
+    name, equals, value = word.partition("=")
+    if not equals or name.startswith(("-", "hydra")) or name.lstrip("+~") in _NAMED:
+        return ""
+    if "," not in _BRACKETS.sub("", value):
+        return word
+    # A sweep, of which this record is one job: the resolved config tells which. A swept group has a name there.
+    chosen = settings.get(name, settings.get(f"{name}.name", settings.get(f"{name}.recipe")))
+    return "" if chosen is None else f"{name}={chosen}"

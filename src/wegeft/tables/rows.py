@@ -1,0 +1,181 @@
+"""From records to rows: runs that differ in nothing but the seed are one row, with a mean and a deviation.
+
+Does not: know scales apart, choose columns, or render. Scores stay as recorded (fractions).
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from wegeft.records.identity import digest, recipe_config
+from wegeft.records.store import Record
+
+# Where a run read its data is no part of a row; what it read is, through the content hashes.
+_NOT_IN_A_ROW = ("seed", "task.source.root", "adapter")
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean over seeds and, from two seeds on, the sample deviation (n - 1)."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Statistic | None":
+        """None of no values."""
+        numbers = list(values)
+        if not numbers:
+            return None
+        std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+        return cls(statistics.fmean(numbers), std, len(numbers))
+
+
+@dataclass(frozen=True)
+class Key:
+    """What tells rows of one table apart, in sorting order; ``recipe`` and ``data`` are digests."""
+
+    task: str
+    scale: str
+    protocol: str
+    model: str
+    method: str
+    recipe: str
+    data: str
+
+
+@dataclass(frozen=True)
+class OurRow:
+    """The runs of one recipe on one data set, one per seed, sorted by seed."""
+
+    key: Key
+    runs: tuple[Record, ...]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config of the first run; the others differ in nothing that a row shows."""
+        return self.runs[0]["config"]  # type: ignore[no-any-return]  # the schema says so
+
+    @cached_property
+    def scored(self) -> tuple[Record, ...]:
+        """The finished runs."""
+        return tuple(run for run in self.runs if run["status"] == "finished" and run["evaluation"])
+
+    @cached_property
+    def broken(self) -> tuple[Record, ...]:
+        """The failed and the diverged runs."""
+        return tuple(run for run in self.runs if run["status"] != "finished")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed that was tried."""
+        return tuple(run["config"]["seed"] for run in self.runs)
+
+    @property
+    def dirty(self) -> int:
+        """How many runs were made from uncommitted code, or from code of which no commit is known."""
+        states = [run["provenance"]["git"] for run in self.runs]
+        return sum(state is None or state["dirty"] for state in states)
+
+    def score(self, subset: str) -> Statistic | None:
+        """Over the seeds that scored ``subset``."""
+        found = (run["evaluation"]["scores"].get(subset) for run in self.scored)
+        return Statistic.of(score["value"] for score in found if score is not None)
+
+    @cached_property
+    def mean(self) -> Statistic | None:
+        """Over seeds, of the unweighted mean over subsets."""
+        return Statistic.of(run["evaluation"]["mean"] for run in self.scored)
+
+    def chance(self, subsets: Iterable[str]) -> float | None:
+        """Unweighted mean over ``subsets`` of what guessing scores; None where one of them does not say."""
+        if not self.scored:
+            return None
+        scores = self.scored[0]["evaluation"]["scores"]
+        levels = [scores.get(subset, {}).get("chance") for subset in subsets]
+        known = [level for level in levels if level is not None]
+        return statistics.fmean(known) if known and len(known) == len(levels) else None
+
+    @property
+    def partial(self) -> bool:
+        """Whether any run was trained or scored on fewer rows than the published sets hold."""
+        return any(_is_partial(run) for run in self.runs)
+
+
+def make_rows(records: Iterable[Record]) -> list[OurRow]:
+    """Rows sorted by key; within a row one run per seed.
+
+    Where several records have one seed (they differ in keys that no row depends on), the one with the
+    smallest run id stands for them; their scores are equal unless the code changed, and the hyper-parameter
+    appendix lists them all.
+    """
+    groups: defaultdict[Key, dict[int, Record]] = defaultdict(dict)
+    for record in sorted(records, key=lambda record: record["run_id"]):
+        groups[key_of(record)].setdefault(record["config"]["seed"], record)
+    return [
+        OurRow(key, tuple(runs[seed] for seed in sorted(runs)))
+        for key, runs in sorted(groups.items(), key=lambda item: _sort_key(item[0]))
+    ]
+
+
+def key_of(record: Record) -> Key:
+    """The row that ``record`` belongs to."""
+    config = record["config"]
+    return Key(
+        task=config["task"]["name"],
+        scale=config["scale"]["name"],
+        protocol=config["protocol"]["name"],
+        model=config["model"]["name"],
+        method=config["method"]["name"],
+        recipe=digest(recipe_config(config, also_without=_NOT_IN_A_ROW)),
+        data=digest(record["data"]["hashes"]),
+    )
+
+
+def differing_settings(rows: Iterable[OurRow]) -> dict[Key, str]:
+    """For rows of one method and model: the settings in which they differ, as ``key=value`` words.
+
+    Rows that differ in their data alone are told apart by the data's digest.
+    """
+    flat = {row.key: flatten(recipe_config(row.config, also_without=_NOT_IN_A_ROW)) for row in rows}
+    keys = sorted({key for settings in flat.values() for key in settings})
+    absent = object()
+    telling = [key for key in keys if len({repr(settings.get(key, absent)) for settings in flat.values()}) > 1]
+    labels = {}
+    for row_key, settings in flat.items():
+        words = [f"{key}={settings[key]}" for key in telling if key in settings]
+        if len({key.data for key in flat}) > 1:
+            words.append(f"data={row_key.data[:6]}")
+        labels[row_key] = " ".join(words)
+    return labels
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value}
+    return flat
+
+
+def _is_partial(run: Record) -> bool:
+    expected = run["data"]["expected_rows"]
+    training = [rows for part, rows in expected.items() if part.endswith("/train") and rows is not None]
+    scores = (run["evaluation"] or {}).get("scores", {})
+    fewer = (
+        score["n"] < expected[f"{subset}/test"]
+        for subset, score in scores.items()
+        if expected.get(f"{subset}/test") is not None
+    )
+    return run["data"]["train_examples"] < sum(training) or any(fewer)
+
+
+def _sort_key(key: Key) -> tuple[str, ...]:
+    return (key.task, key.scale, key.protocol, key.model, key.method, key.recipe, key.data)

@@ -1,0 +1,106 @@
+"""From folders to folders: reads records, definitions and published files, writes every table."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wegeft.errors import UserError
+from wegeft.records.store import Problem, Record, read_records
+from wegeft.tables import latex, markdown, plain
+from wegeft.tables.build import build_tables
+from wegeft.tables.definition import DEFINITIONS, Definition, check_task, known_tasks, load_definitions
+from wegeft.tables.rows import OurRow, make_rows
+from wegeft.tables.table import Table
+
+FORMS = {
+    "md": markdown.render,
+    "tex": latex.render,
+    "csv": plain.render_csv,
+    "json": plain.render_json,
+}
+INDEX = "README.md"
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What one rendering made, and what it could not use."""
+
+    tables: tuple[Table, ...]
+    problems: tuple[Problem, ...]
+
+
+def render_all(records_dir: Path, paper: Path, out: Path, definitions: Path = DEFINITIONS) -> Rendering:
+    """Write every table to ``out``; a broken input costs the tables that need it and no other.
+
+    Tables of an earlier rendering that no longer exist are removed.
+    """
+    records, problems = read_records(records_dir)
+    tables, more = make_tables(records, paper, load_definitions(definitions), known_tasks())
+    out.mkdir(parents=True, exist_ok=True)
+    _remove_old(out, {table.name for table in tables})
+    for table in tables:
+        for form, render in FORMS.items():
+            _write(out / f"{table.name}.{form}", render(table))
+    _write(out / INDEX, _index(tables))
+    return Rendering(tuple(tables), (*problems, *more))
+
+
+def make_tables(
+    records: Iterable[Record], paper: Path, definitions: Sequence[Definition], tasks: Collection[str]
+) -> tuple[list[Table], list[Problem]]:
+    """The tables of every definition; a definition or published file that fails becomes a problem.
+
+    Args:
+        records: all records; those of a task without a definition are in no table.
+        paper: folder of published numbers.
+        definitions: the families of tables.
+        tasks: names of the tasks that exist.
+    """
+    rows = make_rows(records)
+    tables: list[Table] = []
+    problems: list[Problem] = []
+    for definition in definitions:
+        try:
+            check_task(definition, tasks)
+            tables += build_tables(definition, rows, paper)
+        except UserError as error:
+            problems.append(Problem(f"{definition.name}.yaml", str(error)))
+    return tables, problems + _homeless_scores(definitions, rows)
+
+
+def _homeless_scores(definitions: Sequence[Definition], rows: Iterable[OurRow]) -> list[Problem]:
+    """Scores of a known task that no table has a column for: a renamed subset must not vanish silently."""
+    columns: dict[str, set[str]] = {}
+    for definition in definitions:
+        columns.setdefault(definition.task, set()).update(column.subset for column in definition.columns)
+    problems = []
+    for row in rows:
+        for run in row.scored if row.key.task in columns else ():
+            # "AQuA/strict" is a second extraction rule on AQuA: it is kept in the record and needs no column.
+            subsets = {name.partition("/")[0] for name in run["evaluation"]["scores"]}
+            for subset in sorted(subsets - columns[row.key.task]):
+                message = f"no table of task {row.key.task} has a column for its subset {subset}."
+                problems.append(Problem(f"{run['run_id']}.json", message))
+    return sorted(problems, key=str)
+
+
+def _index(tables: Iterable[Table]) -> str:
+    lines = [markdown.MARKER, "", "# Tables", "", "| table | our rows | open runs |", "|:--|--:|--:|"]
+    for table in tables:
+        ours = sum(row.kind == "ours" for block in table.blocks for row in block.rows)
+        link = f"[{table.name}]({table.name}.md): {markdown.escape(table.title)}"
+        lines.append(f"| {link} | {ours} | {len(table.commands)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _remove_old(out: Path, current: set[str]) -> None:
+    """Delete tables that this program once wrote here and would not write now."""
+    for path in sorted(out.glob("*.md")):
+        generated = path.name != INDEX and path.read_text(encoding="utf-8").startswith(markdown.MARKER)
+        if generated and path.stem not in current:
+            for form in FORMS:
+                (out / f"{path.stem}.{form}").unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

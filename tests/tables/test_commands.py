@@ -1,0 +1,71 @@
+"""Commands for open cells: they compose, and they say what the row says."""
+
+import shlex
+from typing import Any
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from tests.records.factory import make_config, make_record
+from tests.tables.world import PAPER
+from wegeft.config import parse
+from wegeft.tables.build import build_tables
+from wegeft.tables.commands import command, command_for_more_seeds
+from wegeft.tables.definition import Definition, Section, load_definitions
+from wegeft.tables.rows import make_rows
+
+SECTIONS = [(one, section) for one in load_definitions() if not one.planned for section in one.sections]
+
+
+def _compose(line: str) -> dict[str, Any]:
+    words = [word for word in shlex.split(line)[2:] if word != "-m"]
+    words = [f"seed={word.partition('=')[2].partition(',')[0]}" if word.startswith("seed=") else word for word in words]
+    with hydra.initialize(version_base="1.3", config_path="../../configs"):
+        composed = OmegaConf.to_container(hydra.compose("config", overrides=words), resolve=True)
+    assert isinstance(composed, dict)
+    return composed  # type: ignore[return-value]  # keys of a config are strings
+
+
+@pytest.mark.parametrize(("definition", "section"), SECTIONS, ids=lambda value: value.name)
+def test_commands_compose_and_their_runs_fill_their_rows(definition: Definition, section: Section) -> None:
+    """Carrying out the commands of an empty table gives configs from which the table finds its rows again."""
+    (empty,) = [table for table in build_tables(definition, [], PAPER) if table.name == section.name]
+    lines = empty.commands[: len(section.rows)]
+    containers = [_compose(line) for line in lines]
+    for container, expected in zip(containers, section.rows, strict=True):
+        config = parse(container)
+        assert (config.scale.name, config.protocol.name) == (section.scale, section.protocol)
+        assert (config.model.name, config.method["name"]) == (section.backbones[0], expected.method)
+    rows = make_rows(make_record(container) for container in containers)
+    (filled,) = [table for table in build_tables(definition, rows, PAPER) if table.name == section.name]
+    labels = [row.label for row in filled.blocks[0].rows if row.kind == "ours"]
+    assert labels == [expected.label or expected.method for expected in section.rows]
+
+
+def _row_with(words: list[str], **config: Any) -> Any:
+    record = make_record(make_config(**config))
+    record["command"] = ["run.py", *words]
+    return make_rows([record])[0]
+
+
+def test_one_seed_is_a_run_and_several_are_a_sweep() -> None:
+    names = ("lora", "commonsense", "mini", "mini_llama", "clean")
+    assert command(*names, (42,)).startswith("python run.py method=lora")
+    assert command(*names, (42, 43)).startswith("python run.py -m method=lora")
+
+
+def test_own_overrides_are_repeated() -> None:
+    row = _row_with(["method=lora", "seed=42", "method.r=4", "method.target_modules=[q_proj,v_proj]"])
+    line = command_for_more_seeds(row, (43,))
+    assert line.endswith("protocol=clean method.r=4 'method.target_modules=[q_proj,v_proj]' seed=43")
+
+
+def test_a_swept_override_becomes_the_value_of_this_run() -> None:
+    words = ["-m", "method=lora,dora", "training.learning_rate=1e-4,1e-3", "hydra/launcher=joblib", "seed=42,43"]
+    row = _row_with(words, learning_rate=1e-3)
+    line = command_for_more_seeds(row, (44,))
+    assert line == (
+        "python run.py method=lora task=commonsense scale=mini model=mini_llama protocol=clean "
+        "training.learning_rate=0.001 seed=44"
+    )

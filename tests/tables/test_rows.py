@@ -1,0 +1,117 @@
+"""Grouping into rows: what belongs together, and what its numbers are."""
+
+import random
+import statistics
+from typing import Any
+
+import pytest
+
+from tests.records.factory import SUBSETS, make_config, make_record
+from wegeft.tables.rows import OurRow, Statistic, differing_settings, make_rows
+
+
+def _with(value: float, **config: Any) -> dict[str, Any]:
+    return make_record(make_config(**config), dict.fromkeys(SUBSETS, value))
+
+
+def test_seeds_of_one_recipe_are_one_row() -> None:
+    (row,) = make_rows([_with(value, seed=seed) for seed, value in ((44, 0.4), (42, 0.2), (43, 0.3))])
+    assert row.seeds == (42, 43, 44)
+    score = row.score("boolq")
+    assert score is not None
+    assert score.mean == pytest.approx(0.3)
+    assert score.std == pytest.approx(statistics.stdev([0.2, 0.3, 0.4]))
+    assert score.n == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"method": "dora"},
+        {"model": "llama3_8b"},
+        {"scale": "paper"},
+        {"protocol": "v5"},
+        {"task": "math10k"},
+        {"learning_rate": 1e-4},
+        {"max_steps": 10},
+    ],
+)
+def test_another_setting_is_another_row(other: dict[str, Any]) -> None:
+    assert len(make_rows([_with(0.5, seed=42), _with(0.5, seed=43, **other)])) == 2
+
+
+def test_other_data_is_another_row() -> None:
+    changed = _with(0.5, seed=43)
+    changed["data"]["hashes"]["boolq/train"] = "f" * 64
+    rows = make_rows([_with(0.5, seed=42), changed])
+    assert len(rows) == 2
+    labels = differing_settings(rows)
+    assert sorted(labels.values()) == sorted(f"data={row.key.data[:6]}" for row in rows)
+
+
+def test_where_the_data_lies_makes_no_row() -> None:
+    config = make_config(seed=43)
+    config["task"]["source"]["root"] = "/elsewhere"
+    first = make_config(seed=42)
+    first["task"]["source"]["root"] = "/here"
+    assert len(make_rows([make_record(first), make_record(config)])) == 1
+
+
+def test_failed_seeds_stay_visible_and_out_of_the_mean() -> None:
+    records = [_with(0.2, seed=42), make_record(make_config(seed=43), status="diverged"), _with(0.4, seed=44)]
+    (row,) = make_rows(records)
+    assert row.seeds == (42, 43, 44)
+    assert [run["config"]["seed"] for run in row.broken] == [43]
+    assert row.mean is not None
+    assert row.mean.mean == pytest.approx(0.3)
+    assert row.mean.n == 2
+
+
+def test_a_row_of_failures_has_no_score() -> None:
+    (row,) = make_rows([make_record(make_config(), status="failed")])
+    assert row.mean is None
+    assert row.score("boolq") is None
+    assert row.chance(SUBSETS) is None
+
+
+def test_one_seed_has_no_deviation() -> None:
+    assert Statistic.of([0.5]) == Statistic(0.5, None, 1)
+    assert Statistic.of([]) is None
+
+
+def test_settings_that_differ_are_named() -> None:
+    rows = make_rows([_with(0.5), _with(0.5, learning_rate=1e-4), _with(0.5, warmup_ratio=0.1)])
+    labels = set(differing_settings(rows).values())
+    assert labels == {
+        "training.learning_rate=0.002",
+        "training.learning_rate=0.0001",
+        "training.learning_rate=0.002 training.warmup_ratio=0.1",
+    }
+
+
+def test_dirty_and_unknown_code_counts() -> None:
+    unknown = make_record(make_config(seed=44))
+    unknown["provenance"]["git"] = None
+    records = [make_record(make_config(seed=42)), make_record(make_config(seed=43), dirty=True), unknown]
+    (row,) = make_rows(records)
+    assert row.dirty == 2
+
+
+def test_fewer_rows_than_published_is_partial() -> None:
+    def row(train: int, test: int) -> OurRow:
+        record = make_record()
+        record["data"]["expected_rows"] = {"boolq/train": train, "boolq/test": test}
+        return make_rows([record])[0]
+
+    # The factory trains on 4,000 rows and scores 500 of each set.
+    assert not row(4000, 500).partial
+    assert row(4001, 500).partial
+    assert row(4000, 501).partial
+
+
+def test_order_does_not_matter() -> None:
+    records = [_with(0.5, seed=seed, method=method) for seed in range(4) for method in ("lora", "dora")]
+    expected = make_rows(records)
+    for turn in range(5):
+        random.Random(turn).shuffle(records)
+        assert make_rows(records) == expected
