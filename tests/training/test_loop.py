@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tests.composing import run_config
 from wegeft.config import TrainingConfig
 from wegeft.tasks.encoding import IGNORE_INDEX
+from wegeft.training import objective
 from wegeft.training.loop import NonFiniteError, parameter_groups, train
 from wegeft.training.objective import Batch, full_logits_loss_sum, label_only_loss_sum
 from wegeft.training.result import TrainingResult
@@ -118,6 +119,19 @@ def test_label_only_logits_give_the_full_loss_and_gradient() -> None:
         torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-7)
 
 
+def test_chunked_logits_give_the_same_loss_and_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = tiny_llama().lm_head
+    hidden_ND = torch.randn(50, 32, dtype=torch.float64, requires_grad=True)
+    targets_N = torch.randint(0, VOCABULARY, (50,))
+    whole = objective.chunked_loss_sum(head, hidden_ND, targets_N)
+    (whole_gradient,) = torch.autograd.grad(whole, hidden_ND)
+    monkeypatch.setattr(objective, "CHUNK_ELEMENTS", 7 * VOCABULARY)
+    cut = objective.chunked_loss_sum(head, hidden_ND, targets_N)
+    (cut_gradient,) = torch.autograd.grad(cut, hidden_ND)
+    torch.testing.assert_close(cut, whole, rtol=1e-6, atol=0)
+    torch.testing.assert_close(cut_gradient, whole_gradient)
+
+
 @pytest.mark.parametrize("micro", [2, 3, 4])
 def test_accumulation_is_the_same_step(micro: int) -> None:
     whole, reference = trained(recipe())
@@ -185,7 +199,8 @@ def test_a_method_sees_every_step_with_its_gradients() -> None:
 def test_a_term_of_the_method_enters_the_gradient_and_not_the_reported_loss() -> None:
     class Penalised(Everything):
         def extra_loss(self) -> Tensor | None:
-            return 1e3 * self.backbone.lm_head.weight.square().sum()
+            penalty: Tensor = 1e3 * self.backbone.lm_head.weight.square().sum()
+            return penalty
 
     plain, reference = trained(recipe())
     method = Penalised()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from wegeft.tasks.encoding import Encoded, TextEncoder
@@ -21,6 +22,9 @@ Item = TypeVar("Item", contravariant=True)
 
 IGNORED = -100
 """Label of a position that is not trained (the convention of torch's cross_entropy)."""
+
+CHUNK_ELEMENTS = 2**26
+"""Most logits held at once: 256 MiB in fp32. Masked prompts stay far below it; a loss on the inputs does not."""
 
 
 class Objective(Protocol[Item]):
@@ -82,9 +86,24 @@ def label_only_loss_sum(model: nn.Module, inputs: Batch, labels_BL: Tensor) -> T
     hidden_BLD = unwrapped.base_model(**inputs, use_cache=False).last_hidden_state
     targets_BL = labels_BL[:, 1:]
     trained_BL = targets_BL != IGNORED
-    hidden_ND = hidden_BLD[:, :-1][trained_BL]
-    logits_NV = unwrapped.get_output_embeddings()(hidden_ND)
-    return F.cross_entropy(logits_NV.float(), targets_BL[trained_BL], reduction="sum")
+    return chunked_loss_sum(unwrapped.get_output_embeddings(), hidden_BLD[:, :-1][trained_BL], targets_BL[trained_BL])
+
+
+def chunked_loss_sum(head: nn.Linear, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+    """Summed cross-entropy of ``head(hidden_ND)``, never holding more than :data:`CHUNK_ELEMENTS` logits at once.
+
+    Where there are more, each chunk's logits are computed again in backward instead of being kept.
+    """
+    chunk = max(1, CHUNK_ELEMENTS // head.weight.shape[0])
+    if len(targets_N) <= chunk:
+        return _loss_sum(head, hidden_ND, targets_N)
+    parts = zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)
+    losses = [checkpoint(_loss_sum, head, hidden, targets, use_reentrant=False) for hidden, targets in parts]
+    return torch.stack(losses).sum()
+
+
+def _loss_sum(head: nn.Linear, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+    return F.cross_entropy(head(hidden_ND).float(), targets_N, reduction="sum")
 
 
 def full_logits_loss_sum(model: nn.Module, inputs: Batch, labels_BL: Tensor) -> Tensor:
