@@ -174,12 +174,22 @@ def read_rows(path: Path) -> tuple[Row, ...]:
         UserError: the sentence names the file, and the row counted from 0.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"data file {path} does not exist; check data.root.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"data file {path} cannot be read: {error}.") from error
-    rows = _json_lines(path, text) if path.suffix == ".jsonl" else _json_array(path, text)
+    return parse_rows(path, content)
+
+
+def parse_rows(path: Path, content: bytes) -> tuple[Row, ...]:
+    """As :func:`read_rows`, for the bytes of a file that has been read."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"data file {path} is not UTF-8 text: {error}.") from error
+    lines = ".jsonl" in path.suffixes
+    rows = _json_lines(path, text) if lines else _json_array(path, text)
     if not rows:
         raise UserError(f"data file {path} holds no rows.")
     return tuple(_checked(path, number, row) for number, row in enumerate(rows))
