@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wegeft.evaluation.samples import read_samples
 from wegeft.models import count_parameters
+from wegeft.records.outcomes import pack, pick_examples
 from wegeft.records.store import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def assemble(
         "prompt": _prompt(prepared.first_prompt),
         "parameters": counts,
         "training": None if training is None else _training(training, len(prepared.train_items)),
-        "evaluation": None if evaluation is None else evaluation.as_record(),
+        "evaluation": None if evaluation is None else _evaluation(evaluation),
         "adapter": _adapter(adapter) if training is not None else None,
     }
 
@@ -111,6 +113,15 @@ def thin(curve: list[list[float]]) -> list[list[float]]:
     """At most :data:`CURVE_POINTS` points of ``curve``, evenly spaced, the last one kept."""
     stride = max(1, -(-len(curve) // CURVE_POINTS))
     return curve[-1::-stride][::-1]
+
+
+def _evaluation(evaluation: "Evaluation") -> dict[str, Any]:
+    """The scores, with the outcome of every question where the answers were kept."""
+    part = evaluation.as_record()
+    if evaluation.samples_path is not None:
+        samples = read_samples(evaluation.samples_path)
+        part |= {"outcomes": pack(samples), "examples": pick_examples(samples)}
+    return part
 
 
 def _adapter(path: Path) -> dict[str, Any]:
