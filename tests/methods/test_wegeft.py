@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.methods.tiny import attach, logits, loss, method_from_yaml, perturb, tiny_llama
+from tests.methods.tiny import attach, compose_config, logits, loss, method_from_yaml, perturb, tiny_llama
 from wegeft.errors import UserError
+from wegeft.methods import build_method
+from wegeft.methods.frozen import Frozen
 from wegeft.methods.linear import AdaptedLinear, Site
 from wegeft.methods.wegeft import InputUpdate, OutputUpdate, WeGeFT, WeGeFTUpdate, input_form_is_cheaper
 
@@ -22,12 +24,12 @@ def wegeft(*overrides: str) -> WeGeFT:
     return method
 
 
-def layer_and_update(*overrides: str, bias: bool = True, size: tuple[int, int] = (24, 40)) -> tuple[nn.Linear, Any]:
+def layer_and_update(*overrides: str, bias: bool = True, size: tuple[int, int] = (24, 40)) -> tuple[Frozen, Any]:
     """A linear layer in fp64 and an update of it with random factors."""
     torch.manual_seed(0)
-    base = nn.Linear(*size, bias=bias).double()
+    base = Frozen(nn.Linear(*size, bias=bias).double())
     method = wegeft("factor_dtype=backbone", *overrides)
-    update = method.build_update([Site("layer", "layer", base)]).eval()
+    update = method.build_update([Site("layer", "layer", base, "layer")]).eval()
     for parameter in update.parameters():
         nn.init.normal_(parameter)
     return base, update
@@ -74,13 +76,31 @@ def test_output_side_multiplies_from_the_left_and_spares_the_bias() -> None:
 def test_biases_are_those_of_two_projections_of_the_weight() -> None:
     base, update = layer_and_update("recipe=v3", "bias=true")
     delta_OI = F.linear(F.linear(base.weight, update.phi_DR.T, update.b_R), update.psi_RD.T, update.b_I)
-    for form in ("input", "generated"):
-        update.form = form
-        x_NI = inputs(5, 24)
-        expected = F.linear(x_NI, base.weight + delta_OI, base.bias)
-        torch.testing.assert_close(update(base, x_NI), expected, rtol=0, atol=1e-10)
+    x_NI = inputs(5, 24)
+    expected = F.linear(x_NI, base.weight + delta_OI, base.bias)
+    torch.testing.assert_close(update(base, x_NI), expected, rtol=0, atol=1e-10)
     a_RI, b_OR = update.lora_factors(base)
     torch.testing.assert_close(b_OR @ a_RI, delta_OI, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("block", ["gelu", "sigmoid", "mlp", "mlp_mixer", "transformer"])
+def test_blocks_start_as_nothing_train_and_export(block: str) -> None:
+    backbone = tiny_llama(dtype=torch.float64)
+    plain = logits(backbone)
+    method = attach(wegeft("recipe=v3", f"block={block}", "factor_dtype=backbone", "sharing=per_type"), backbone)
+    assert torch.equal(logits(backbone), plain)
+    perturb(method)
+    loss(backbone).backward()
+    assert all(p.grad is not None and p.grad.any() for p in method.trainable().values())
+    adapted = logits(backbone)
+    method.merge()
+    torch.testing.assert_close(logits(backbone), adapted, rtol=0, atol=1e-10)
+
+
+def test_a_block_is_the_function_that_the_export_contains() -> None:
+    base, update = layer_and_update("recipe=v3", "block=gelu")
+    a_RI, b_OR = update.lora_factors(base)
+    torch.testing.assert_close(b_OR @ a_RI, F.gelu(base.weight @ update.phi_DR) @ update.psi_RD)
 
 
 @pytest.mark.parametrize(("recipe", "zero"), [("v5", "phi"), ("v3", "psi"), ("vision", "psi")])
@@ -114,7 +134,7 @@ def test_sharing(sharing: str, groups: int) -> None:
     method = attach(wegeft(f"sharing={sharing}"), tiny_llama())
     assert len(method.updates) == groups
     assert len(method.trainable()) == 2 * groups
-    owners = {id(m.update) for m in method.backbone.modules() if isinstance(m, AdaptedLinear)}
+    owners = {id(m.parts[0].update) for m in method.backbone.modules() if isinstance(m, AdaptedLinear)}
     assert len(owners) == groups
 
 
@@ -234,11 +254,13 @@ def test_weight_dropout_changes_the_output_at_every_forward_of_training() -> Non
         (["form=weight"], "method.form=.weight.*auto.*input.*generated"),
         (["sharing=per_tipe"], "method.sharing"),
         (["sharing=all"], "sharing=all needs layers of equal input width.*q_proj has 32 and .*down_proj has 48"),
-        (["sharing=[nowhere]"], "method.sharing=nowhere fits no linear layer"),
+        (["sharing=[nowhere]"], "method.sharing=nowhere fits no layer"),
         (["sharing=['(']"], r"method.sharing=\( is not a regular expression"),
         (["target_modules=[q_porj]"], "method.target_modules=q_porj is not in the backbone; it has .*q_proj"),
         (["target_modules=[]"], "method.target_modules"),
-        (["form=input"], "method.form=input cannot apply method.weight_dropout"),
+        (["form=input"], "method.form=input has no method.weight_dropout"),
+        (["block=gelu"], "method.block needs method.zero=psi"),
+        (["recipe=v3", "block=mlp_mixer", "sharing=equal_width"], "method.block=mlp_mixer mixes rows"),
         (["side=output"], "method.side=output has no method.weight_dropout"),
         (["+rank=4"], "method.rank"),
     ],
@@ -253,9 +275,6 @@ def test_bad_input_ends_in_a_sentence(overrides: list[str], sentence: str) -> No
 
 
 def build(prefix: str, lines: list[str]) -> WeGeFT:
-    from tests.methods.tiny import compose_config
-    from wegeft.methods import build_method
-
     node = compose_config("method=wegeft", *(f"{prefix}method.{line}" for line in lines))["method"]
     method = build_method(node)
     assert isinstance(method, WeGeFT)

@@ -17,6 +17,7 @@ from wegeft.errors import UserError
 from wegeft.schema import Strict
 
 ALL_FAMILIES: frozenset[str] = frozenset({"causal_lm", "sequence_classifier", "image_classifier"})
+HEADS_KEY = "model.head_modules"
 
 
 class MethodConfig(Strict):
@@ -35,8 +36,9 @@ class Method(nn.Module, ABC):
     """A way of adapting a frozen backbone; owns the parameters that it adds.
 
     Life of a method: ``attach`` once, train ``trainable()``, ``merge`` for evaluation, ``unmerge`` to train on,
-    ``detach`` to leave. Methods with an objective of their own override ``extra_loss``; methods that change
-    something between optimiser steps override ``after_step``.
+    ``disable`` and ``enable`` to take turns with the plain backbone or another method, ``detach`` to leave. Methods
+    with an objective of their own override ``extra_loss``; methods that change something between optimiser steps
+    override ``after_step``.
 
     Attributes:
         Config: model of the method's node in the configuration.
@@ -79,23 +81,36 @@ class Method(nn.Module, ABC):
             UserError: a module that does not exist, or a size that does not fit; the backbone is left as it was.
         """
         if self._backbone is not None or hasattr(backbone, "adapter"):
-            raise RuntimeError("a method attaches to one backbone once, and a backbone carries one method")
-        heads = tuple(match_modules(backbone, head_modules, "model.head_modules"))
-        self._heads = heads
+            raise RuntimeError("a method attaches to one backbone once, and one method at a time works in a backbone")
+        self._heads = tuple(match_names([name for name, _ in backbone.named_modules()], head_modules, HEADS_KEY))
         self.insert(backbone)
         # The backbone owns the method; the way back is a plain reference, or parameters would be counted in a circle.
         object.__setattr__(self, "_backbone", backbone)
-        backbone.add_module("adapter", self)
-        for name in heads:
+        self.enable()
+        for name in self._heads:
             backbone.get_submodule(name).requires_grad_(True)
 
     @abstractmethod
     def insert(self, backbone: nn.Module) -> None:
-        """Freeze ``backbone`` and put the method into it; raise before the first change if something does not fit."""
+        """Freeze ``backbone`` and build what goes into it; raise before the first change if something does not fit."""
+
+    def enable(self) -> None:
+        """Let the method work in the backbone again after `disable`.
+
+        Several methods can share a backbone by taking turns: attach one, disable it, attach the next.
+        """
+        if hasattr(self.backbone, "adapter"):
+            raise RuntimeError("another method is at work in the backbone: disable it first")
+        self.backbone.add_module("adapter", self)
+
+    def disable(self) -> None:
+        """Give the plain backbone back, without forgetting anything; costs nothing at run time."""
+        del self.backbone.adapter
 
     def detach(self) -> None:
         """Leave the backbone as a plain, frozen model. Weights that are merged stay merged."""
-        del self.backbone.adapter
+        if getattr(self.backbone, "adapter", None) is self:
+            del self.backbone.adapter
         self.backbone.requires_grad_(False)
         object.__setattr__(self, "_backbone", None)
 
@@ -145,8 +160,8 @@ class Method(nn.Module, ABC):
         """Called after every optimiser step."""
 
 
-def match_modules(backbone: nn.Module, targets: Sequence[str], key: str, kind: type = nn.Module) -> dict[str, str]:
-    """``{module name: target}`` of the modules of type ``kind`` that ``targets`` name, in the backbone's order.
+def match_names(names: Iterable[str], targets: Sequence[str], key: str) -> dict[str, str]:
+    """``{name: target}`` of the modules that ``targets`` name, in the order of ``names``.
 
     A target names every module whose full name is, or ends with ``.`` and, the target; ``*`` stands for one part of
     a name. The first target that fits a module is the one reported.
@@ -154,7 +169,7 @@ def match_modules(backbone: nn.Module, targets: Sequence[str], key: str, kind: t
     Raises:
         UserError: a target that names none; the sentence starts with ``key`` and lists what there is.
     """
-    names = [name for name, module in backbone.named_modules() if isinstance(module, kind) and name]
+    names = list(names)
     patterns = {target: _pattern(target) for target in targets}
     for target, pattern in patterns.items():
         if not any(pattern.fullmatch(name) for name in names):
@@ -170,7 +185,7 @@ def _pattern(target: str) -> re.Pattern[str]:
 def _choices(names: Iterable[str]) -> str:
     """The last parts of ``names``, each once; numbers (positions in a list of layers) say nothing."""
     last = {name.rpartition(".")[2] for name in names}
-    return ", ".join(sorted(part for part in last if not part.isdigit()))
+    return ", ".join(sorted(part for part in last if part and not part.isdigit()))
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wegeft.methods.base import MethodConfig
+from wegeft.methods.frozen import Frozen
 from wegeft.methods.linear import (
     LinearMethod,
     LinearUpdate,
     Site,
-    bias_of,
     cast_like,
     check_rank,
     uniform,
@@ -39,9 +39,9 @@ class DoRAUpdate(LinearUpdate):
 
     row_square_O: Tensor
 
-    def __init__(self, config: LoRAConfig, base: nn.Linear) -> None:
+    def __init__(self, config: LoRAConfig, base: Frozen) -> None:
         super().__init__()
-        device = base.weight.device
+        device = base.device
         self.a_RI = uniform((config.r, base.in_features), base.in_features, device, torch.float32)
         self.b_OR = zeros((base.out_features, config.r), device, torch.float32)
         square_O = torch.linalg.vector_norm(base.weight.detach(), dim=1, dtype=_norm_dtype(base.weight)).square()
@@ -50,16 +50,15 @@ class DoRAUpdate(LinearUpdate):
         self.scale = config.scale
         self.dropout = config.dropout
 
-    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+    def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         gain_O, a_RI, b_OR = cast_like(x_NI, self.m_O / self._norm_O(base.weight), self.a_RI, self.b_OR)
         y_NO = base(x_NI)
         if self.dropout and self.training:
             x_NI = F.dropout(x_NI, self.dropout)
-            plain_NO = F.linear(x_NI, base.weight)
+            plain_NO = base.product(x_NI)
         else:
-            bias_O = bias_of(base)
-            plain_NO = y_NO if bias_O is None else y_NO - bias_O
+            plain_NO = y_NO if base.bias is None else y_NO - base.bias
         low_rank_NO = F.linear(F.linear(x_NI, a_RI) * self.scale, b_OR)
         return torch.addcmul(y_NO + gain_O * low_rank_NO, gain_O - 1, plain_NO)
 
@@ -73,13 +72,13 @@ class DoRAUpdate(LinearUpdate):
         square_O = (b_OR @ (a_RI @ a_RI.T) * b_OR).sum(1)
         return (self.row_square_O + 2 * self.scale * cross_O + self.scale**2 * square_O).sqrt()
 
-    def merged(self, base: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    def merged(self, base: Frozen) -> tuple[Tensor, Tensor | None]:
         """(diag(m/n)(W + s·BA), bias)."""
         dtype = wide_dtype(base.weight)
         a_RI, b_OR, m_O = self.a_RI.to(dtype), self.b_OR.to(dtype), self.m_O.to(dtype)
         direction_OI = torch.addmm(base.weight.to(dtype), b_OR, a_RI, alpha=self.scale)
         gain_O = m_O / torch.linalg.vector_norm(direction_OI, dim=1)
-        return gain_O[:, None] * direction_OI, bias_of(base)
+        return gain_O[:, None] * direction_OI, base.bias
 
 
 class DoRA(LinearMethod):

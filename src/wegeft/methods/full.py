@@ -17,3 +17,7 @@ class Full(Method):
     def insert(self, backbone: nn.Module) -> None:
         """Make every parameter trainable."""
         backbone.requires_grad_(True)
+
+    def disable(self) -> None:
+        """Refuse: the plain weights are no more."""
+        raise RuntimeError("full fine-tuning leaves no plain backbone to go back to")

@@ -1,4 +1,4 @@
-"""Methods that change linear layers: one thin wrapper of `nn.Linear`, and what the methods share around it.
+"""Methods that change linear layers: one thin wrapper, and what the methods share around it.
 
 A method gives each adapted layer a `LinearUpdate`, the object that knows the formula; layers may share one. The
 wrapper only stands where the layer stood, asks the update for the output, and folds or unfolds it.
@@ -7,31 +7,40 @@ How the dtypes meet, here and nowhere else: the frozen weight is never cast in a
 (fp32 by default) are cast to the dtype of the activations, `cast_like`, the products accumulate in fp32 inside the
 kernels, and `add_product` rounds once. Folding works in `wide_dtype` and rounds once to the weight's dtype.
 
-Does not: handle several adapters per layer, other layer types than `nn.Linear`, or quantised weights.
+Does not: know how a layer stores its weight (`wegeft.methods.frozen` does), or let two methods act on a layer at once.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from wegeft.errors import UserError
-from wegeft.methods.base import Method, MethodConfig, match_modules
+from wegeft.methods.base import Method, MethodConfig, match_names
+from wegeft.methods.frozen import Frozen, parts_of, view_of
 
 
 @dataclass(frozen=True)
 class Site:
-    """A linear layer to adapt: its full name, the entry of ``target_modules`` that named it, the layer."""
+    """A linear layer to adapt, or a part of a fused one.
+
+    Attributes:
+        name: full name of the layer, or of the part.
+        target: the entry of ``target_modules`` that named it.
+        base: how methods see it.
+        layer_name: full name of the module.
+    """
 
     name: str
     target: str
-    base: nn.Linear
+    base: Frozen
+    layer_name: str
 
 
 class LinearUpdate(nn.Module, ABC):
@@ -41,11 +50,11 @@ class LinearUpdate(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+    def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """Output of the adapted layer for ``x_NI`` of shape (..., I), in its dtype: (..., O)."""
 
     @abstractmethod
-    def merged(self, base: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    def merged(self, base: Frozen) -> tuple[Tensor, Tensor | None]:
         """(weight_OI, bias_O or None) of the plain layer that computes the same, in `wide_dtype`."""
 
 
@@ -53,86 +62,97 @@ class LowRankUpdate(LinearUpdate):
     """An update that is a LoRA once its factors are known: W' = W + B A, bias untouched."""
 
     @abstractmethod
-    def lora_factors(self, base: nn.Linear) -> tuple[Tensor, Tensor]:
+    def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:
         """(A_RI, B_OR) with W' = W + B A in `wide_dtype`, scale folded into B."""
 
-    def merged(self, base: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    def merged(self, base: Frozen) -> tuple[Tensor, Tensor | None]:
         """(W + B A, bias) in `wide_dtype`."""
         a_RI, b_OR = self.lora_factors(base)
-        return torch.addmm(base.weight.to(b_OR.dtype), b_OR, a_RI), bias_of(base)
+        return torch.addmm(base.weight.to(b_OR.dtype), b_OR, a_RI), base.bias
+
+
+@dataclass(frozen=True)
+class Part:
+    """A block of output rows of a layer, usually all of them, and its update; None leaves it as it is."""
+
+    base: Frozen
+    update: LinearUpdate | None
+
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        """(..., I) to (..., O)."""
+        y_NO: Tensor = self.base(x_NI) if self.update is None else self.update(self.base, x_NI)
+        return y_NO
+
+    def merged(self) -> tuple[Tensor, Tensor | None]:
+        """(weight_OI, bias_O or None) of the plain layer that computes the same."""
+        if self.update is None:
+            return self.base.weight.to(wide_dtype(self.base.weight)), self.base.bias
+        return self.update.merged(self.base)
 
 
 class AdaptedLinear(nn.Module):
-    """Stands in the place of a linear layer: ``base`` frozen, ``update`` on top.
+    """Stands in the place of a linear layer: ``base`` frozen, one update on top, or one per part of its rows.
 
-    The update is a plain attribute and not a submodule: it lives once in the method, however many layers share it.
+    Updates are not submodules: each lives once in the method, however many layers share it.
     """
 
-    update: LinearUpdate
-
-    def __init__(self, base: nn.Linear, update: LinearUpdate) -> None:
+    def __init__(self, view: Frozen, parts: Sequence[Part]) -> None:
         super().__init__()
-        self.base = base
-        object.__setattr__(self, "update", update)
-        self._plain: tuple[nn.Parameter, nn.Parameter | None] | None = None
+        self.base: nn.Module = view.layer
+        self.view = view
+        self.parts = tuple(parts)
 
     def forward(self, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
-        y_NO: Tensor = self.base(x_NI) if self.is_merged else self.update(self.base, x_NI)
-        return y_NO
-
-    @property
-    def is_merged(self) -> bool:
-        """Whether ``base`` holds the folded weight."""
-        return self._plain is not None
+        if self.view.is_folded:
+            return self.view(x_NI)
+        outputs = [part(x_NI) for part in self.parts]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Fold the update into ``base``; the plain parameters are kept aside, so unmerging is exact."""
-        if self.is_merged:
+        """Fold the updates into ``base``; twice is the same as once."""
+        if self.view.is_folded:
             return
-        weight_OI, bias_O = self.update.merged(self.base)
-        self._plain = self.base.get_parameter("weight"), bias_of(self.base)
-        dtype = self.base.weight.dtype
-        # New parameters, not new values: a weight tied to another module must not change there.
-        self.base.weight = nn.Parameter(weight_OI.to(dtype), requires_grad=False)
-        bias = None if bias_O is None else nn.Parameter(bias_O.to(dtype), requires_grad=False)
-        self.base.register_parameter("bias", bias)
+        weights, biases = zip(*(part.merged() for part in self.parts), strict=True)
+        bias_O = None
+        if any(bias is not None for bias in biases):
+            pairs = zip(weights, biases, strict=True)
+            bias_O = torch.cat([w.new_zeros(w.shape[0]) if bias is None else bias.to(w.dtype) for w, bias in pairs])
+        self.view.fold(torch.cat(weights), bias_O)
 
     def unmerge(self) -> None:
-        """Put the plain parameters back."""
-        if self._plain is not None:
-            self.base.weight, bias = self._plain
-            self.base.register_parameter("bias", bias)
-            self._plain = None
+        """Give ``base`` its own parameters back, bit for bit."""
+        self.view.unfold()
 
     # Model code that asks a layer for its sizes or its weight gets the frozen layer's.
     @property
-    def weight(self) -> Tensor:
-        """The weight of ``base``, (O, I)."""
+    def weight(self) -> Any:
+        """The weight of ``base``, as it stores it."""
         return self.base.weight
 
     @property
-    def bias(self) -> Tensor | None:
-        """The bias of ``base``, (O,)."""
-        return bias_of(self.base)
+    def bias(self) -> Any:
+        """The bias of ``base``."""
+        return self.base.bias
 
     @property
     def in_features(self) -> int:
         """I."""
-        return self.base.in_features
+        return self.view.in_features
 
     @property
     def out_features(self) -> int:
         """O."""
-        return self.base.out_features
+        return self.view.out_features
 
 
 class LinearMethodConfig(MethodConfig):
     """Keys of every method on linear layers.
 
     Attributes:
-        target_modules: names, or last parts of names, of the layers to adapt; ``*`` stands for one part of a name.
+        target_modules: names, or last parts of names, of the layers to adapt; ``*`` stands for one part of a name. The
+            parts of a fused projection have names too, e.g. ``attn.qkv.v``.
     """
 
     target_modules: tuple[str, ...] = Field(min_length=1)
@@ -145,6 +165,7 @@ class LinearMethod(Method):
     Config: ClassVar[type[MethodConfig]] = LinearMethodConfig
     updates: nn.ModuleDict
     _layers: dict[str, AdaptedLinear]
+    _sites: list[Site]
 
     @abstractmethod
     def build_update(self, sites: Sequence[Site]) -> LinearUpdate:
@@ -155,71 +176,95 @@ class LinearMethod(Method):
         return site.name
 
     def insert(self, backbone: nn.Module) -> None:
-        """Freeze the backbone and wrap the layers."""
+        """Freeze the backbone and prepare the layers that will stand in it."""
+        views = {name: view for name, module in backbone.named_modules() if (view := view_of(module))}
+        sites = self._find_sites(views)
         groups: dict[str, list[Site]] = {}
-        for site in self._sites(backbone):
+        for site in sites:
             groups.setdefault(self.group_of(site), []).append(site)
-        # Every update is built before the first layer is wrapped, so that an error leaves the backbone as it was.
-        # A point would split the name of the module, hence the colon.
-        updates = {name.replace(".", ":"): self.build_update(sites) for name, sites in groups.items()}
+        updates = {name: self.build_update(members) for name, members in groups.items()}
+        by_site = {site.name: updates[self.group_of(site)] for site in sites}
         backbone.requires_grad_(False)
-        self.updates = nn.ModuleDict(updates)
-        self._layers = {}
-        for update, sites in zip(updates.values(), groups.values(), strict=True):
-            for site in sites:
-                self._layers[site.name] = AdaptedLinear(site.base, update)
-                backbone.set_submodule(site.name, self._layers[site.name])
+        # A point would split the name of the module, hence the colon.
+        self.updates = nn.ModuleDict({name.replace(".", ":"): update for name, update in updates.items()})
+        self.mergeable = not any(site.base.is_quantised for site in sites)
+        self._sites = sites
+        self._layers = {site.layer_name: _adapted(site.layer_name, views[site.layer_name], by_site) for site in sites}
 
-    def _sites(self, backbone: nn.Module) -> list[Site]:
-        """The layers to adapt; those inside a task head are trained whole and need no update."""
-        found = match_modules(backbone, self.config.target_modules, "method.target_modules", nn.Linear)
-        sites = []
-        for name, target in found.items():
-            base = backbone.get_submodule(name)
-            if isinstance(base, nn.Linear) and not self.in_head(name):
-                sites.append(Site(name, target, base))
+    def _find_sites(self, views: Mapping[str, Frozen]) -> list[Site]:
+        """The layers and parts to adapt; those inside a task head are trained whole and need no update."""
+        found = {name: (view, name) for name, view in views.items()}
+        for name, view in views.items():
+            found |= {part_name: (part, name) for part_name, part in parts_of(name, view).items()}
+        targets = match_names(found, self.config.target_modules, "method.target_modules")
+        sites = [Site(name, target, *found[name]) for name, target in targets.items() if not self.in_head(name)]
+        for site in sites:
+            if site.name != site.layer_name and site.layer_name in targets:
+                raise UserError(f"method.target_modules names both {site.layer_name} and its part {site.name}.")
         return sites
 
-    def detach(self) -> None:
-        """Put the linear layers back into the backbone."""
-        backbone = self.backbone
-        super().detach()
+    def enable(self) -> None:
+        """Put the adapted layers in the places of the plain ones."""
+        super().enable()
         for name, layer in self._layers.items():
-            backbone.set_submodule(name, layer.base)
+            self.backbone.set_submodule(name, layer)
+
+    def disable(self) -> None:
+        """Put the plain layers back, unmerged; the factors stay with the method."""
+        self.unmerge()
+        self._leave()
+
+    def detach(self) -> None:
+        """Put the plain layers back, merged if they are, and forget the backbone."""
+        self._leave()
+        super().detach()
+
+    def _leave(self) -> None:
+        super().disable()
+        for name, layer in self._layers.items():
+            self.backbone.set_submodule(name, layer.base)
 
     def merge(self) -> None:
-        """Fold every update into its layer."""
+        """Fold every update into its layer.
+
+        Raises:
+            UserError: a layer is quantised; rounding the folded weight to its few bits would lose the update.
+        """
+        if not self.mergeable:
+            raise UserError("A quantised backbone cannot take the method into its weights: set evaluation.merge=false.")
         for layer in self._layers.values():
             layer.merge()
 
     def unmerge(self) -> None:
-        """Put every plain weight back."""
+        """Give every layer its plain weight back."""
         for layer in self._layers.values():
             layer.unmerge()
 
     @torch.no_grad()
     def lora_factors(self) -> dict[str, tuple[Tensor, Tensor]] | None:
-        """``{module name: (A_RI, B_OR)}`` in `wide_dtype`, from the plain weights; None if no LoRA."""
-        if any(layer.is_merged for layer in self._layers.values()):
+        """``{name of layer or part: (A_RI, B_OR)}`` in `wide_dtype`, from the plain weights; None if no LoRA."""
+        if any(layer.view.is_folded for layer in self._layers.values()):
             raise RuntimeError("factors are derived from the plain weights: unmerge first")
         factors = {}
-        for name, layer in self._layers.items():
-            if not isinstance(layer.update, LowRankUpdate):
+        for site in self._sites:
+            update = self.updates[self.group_of(site).replace(".", ":")]
+            if not isinstance(update, LowRankUpdate):
                 return None
-            factors[name] = layer.update.lora_factors(layer.base)
+            factors[site.name] = update.lora_factors(site.base)
         return factors
+
+
+def _adapted(name: str, view: Frozen, updates: Mapping[str, LinearUpdate]) -> AdaptedLinear:
+    """The layer that stands in the place of ``name``, with the updates of it or of its parts."""
+    if name in updates:
+        return AdaptedLinear(view, [Part(view, updates[name])])
+    return AdaptedLinear(view, [Part(part, updates.get(key)) for key, part in parts_of(name, view).items()])
 
 
 def check_rank(r: int, width: int, name: str) -> None:
     """Raise a `UserError` if ``r`` exceeds the ``width`` it acts on, where more rank adds nothing but parameters."""
     if r > width:
         raise UserError(f"method.r={r} is above the width of {name}; choose at most {width}.")
-
-
-def bias_of(base: nn.Linear) -> nn.Parameter | None:
-    """The bias of a layer; the annotations of torch leave out that there may be none."""
-    bias: nn.Parameter | None = base._parameters["bias"]
-    return bias
 
 
 def cast_like(x: Tensor, *factors: Tensor) -> tuple[Tensor, ...]:

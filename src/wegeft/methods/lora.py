@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from wegeft.methods.base import MethodConfig
+from wegeft.methods.frozen import Frozen
 from wegeft.methods.linear import (
     LinearMethod,
     LinearMethodConfig,
@@ -57,21 +58,21 @@ class LoRAUpdate(LowRankUpdate):
     Gaussian A); so the layer starts unchanged, and at the first step only B receives a gradient.
     """
 
-    def __init__(self, config: LoRAConfig, base: nn.Linear) -> None:
+    def __init__(self, config: LoRAConfig, base: Frozen) -> None:
         super().__init__()
-        device = base.weight.device
+        device = base.device
         self.a_RI = uniform((config.r, base.in_features), base.in_features, device, torch.float32)
         self.b_OR = zeros((base.out_features, config.r), device, torch.float32)
         self.scale = config.scale
         self.dropout = config.dropout
 
-    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+    def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         a_RI, b_OR = cast_like(x_NI, self.a_RI, self.b_OR)
         code_NR = F.linear(F.dropout(x_NI, self.dropout, self.training), a_RI) * self.scale
         return add_product(base(x_NI), code_NR, b_OR)
 
-    def lora_factors(self, base: nn.Linear) -> tuple[Tensor, Tensor]:
+    def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:
         """(A, s·B)."""
         dtype = wide_dtype(base.weight)
         return self.a_RI.to(dtype), self.scale * self.b_OR.to(dtype)

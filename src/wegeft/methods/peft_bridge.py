@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from wegeft.errors import UserError
-from wegeft.methods.base import Method, MethodConfig, match_modules
+from wegeft.methods.base import Method, MethodConfig, match_names
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -58,7 +58,7 @@ class PeftBridge(Method):
     def insert(self, backbone: nn.Module) -> None:
         """Freeze the backbone and let PEFT replace the layers."""
         tuner_class, peft_config = _resolve(self.config)
-        match_modules(backbone, self.config.target_modules, "method.target_modules")
+        match_names([name for name, _ in backbone.named_modules()], self.config.target_modules, "method.target_modules")
         self._base_tensors = frozenset(map(id, backbone.state_dict(keep_vars=True).values()))
         try:
             tuner = tuner_class(backbone, peft_config, _ADAPTER)
@@ -96,6 +96,17 @@ class PeftBridge(Method):
                     layer.unmerge()
                 for part, tensor in layer.get_base_layer().named_parameters():
                     tensor.copy_(self._plain.pop(f"{name}.{part}"))
+
+    def enable(self) -> None:
+        """Switch PEFT's layers on."""
+        super().enable()
+        self._tuner.enable_adapter_layers()
+
+    def disable(self) -> None:
+        """Switch PEFT's layers off; they stay in the backbone."""
+        self.unmerge()
+        super().disable()
+        self._tuner.disable_adapter_layers()
 
     def detach(self) -> None:
         """Let PEFT put the plain layers back."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from wegeft.methods.base import MethodConfig
-from wegeft.methods.linear import LinearMethod, LinearMethodConfig, LinearUpdate, Site, bias_of, cast_like, wide_dtype
+from wegeft.methods.frozen import Frozen
+from wegeft.methods.linear import LinearMethod, LinearMethodConfig, LinearUpdate, Site, cast_like, wide_dtype
 
 
 class REDConfig(LinearMethodConfig):
@@ -30,23 +31,22 @@ class REDUpdate(LinearUpdate):
     has none.
     """
 
-    def __init__(self, base: nn.Linear) -> None:
+    def __init__(self, base: Frozen) -> None:
         super().__init__()
-        shape, device = (base.out_features,), base.weight.device
+        shape, device = (base.out_features,), base.device
         self.scale_O = nn.Parameter(torch.ones(shape, device=device))
         self.shift_O = nn.Parameter(torch.zeros(shape, device=device))
 
-    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+    def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         scale_O, shift_O = cast_like(x_NI, self.scale_O, self.shift_O)
         return torch.addcmul(shift_O, base(x_NI), scale_O)
 
-    def merged(self, base: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    def merged(self, base: Frozen) -> tuple[Tensor, Tensor | None]:
         """(diag(l)W, l ⊙ b + β)."""
         dtype = wide_dtype(base.weight)
         scale_O, shift_O = self.scale_O.to(dtype), self.shift_O.to(dtype)
-        bias_O = bias_of(base)
-        shifted_O = shift_O if bias_O is None else torch.addcmul(shift_O, scale_O, bias_O.to(dtype))
+        shifted_O = shift_O if base.bias is None else torch.addcmul(shift_O, scale_O, base.bias.to(dtype))
         return scale_O[:, None] * base.weight.to(dtype), shifted_O
 
 

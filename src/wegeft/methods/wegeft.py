@@ -16,7 +16,8 @@ Two orders of the same product, never (Wφ)ψ times x:
     input form      W (x + s·φ(ψx)) + b          costs as much as the frozen layer and 2·N·R·I multiply-adds
     generated form  W x + b + s·(Wφ)(ψx)         a LoRA with A = ψ and the generated B = Wφ; needed for weight dropout
 
-Does not: hold non-linear blocks between the factors.
+Does not: know the non-linear blocks that ablations put between the factors (`wegeft.methods.blocks`), nor how the
+dropout of W is computed (`wegeft.methods.weight_dropout`).
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ from torch import Tensor, nn
 
 from wegeft.errors import UserError
 from wegeft.methods.base import MethodConfig
+from wegeft.methods.blocks import BlockName, build_block
+from wegeft.methods.frozen import Frozen
 from wegeft.methods.linear import (
     LinearMethod,
     LinearMethodConfig,
     LowRankUpdate,
     Site,
     add_product,
-    bias_of,
     cast_like,
     check_rank,
     uniform,
@@ -68,6 +70,7 @@ class WeGeFTConfig(LinearMethodConfig):
         weight_dropout: probability of dropping an entry of W in Wφ while training, a new mask each forward (v5).
         code_dropout: probability of dropping an entry of the low-rank code ψx, while training.
         bias: add the biases that v3's two projections can have, b_R and b_I in ΔW = (Wφ + 1 b_R)ψ + 1 b_I.
+        block: what stands between the factors in the ablations, ΔW = block(Wφ)ψ.
         form: which order of the product to compute; auto takes the cheaper one for the layer and the batch.
         factor_dtype: dtype in which the factors are kept; ``backbone`` takes the weight's.
     """
@@ -83,6 +86,7 @@ class WeGeFTConfig(LinearMethodConfig):
     weight_dropout: float = Field(ge=0, lt=1)
     code_dropout: float = Field(ge=0, lt=1)
     bias: bool
+    block: BlockName
     form: Literal["auto", "input", "generated"]
     factor_dtype: Literal["float32", "bfloat16", "backbone"]
 
@@ -94,25 +98,30 @@ class WeGeFTConfig(LinearMethodConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.form == "input" and self.weight_dropout:
-            raise ValueError("method.form=input cannot apply method.weight_dropout: choose method.form=auto")
-        if self.side == "output" and (self.weight_dropout or self.bias or self.form == "generated"):
-            raise ValueError("method.side=output has no method.weight_dropout, method.bias or method.form=generated")
+        needs_generated = self.weight_dropout or self.bias or self.block != "identity"
+        if self.form == "input" and needs_generated:
+            raise ValueError(
+                "method.form=input has no method.weight_dropout, method.bias or method.block: set form=auto"
+            )
+        if self.side == "output" and (needs_generated or self.form == "generated"):
+            raise ValueError(
+                "method.side=output has no method.weight_dropout, method.bias, method.block or method.form=generated"
+            )
+        if self.block != "identity" and self.zero == "phi":
+            raise ValueError("method.block needs method.zero=psi: block(Wφ) is not zero where φ is")
         return self
 
 
 class WeGeFTUpdate(LowRankUpdate):
     """φ and ψ on one side of W; D is the width of that side."""
 
-    def __init__(self, config: WeGeFTConfig, base: nn.Linear, width: int) -> None:
+    def __init__(self, config: WeGeFTConfig, base: Frozen, width: int) -> None:
         super().__init__()
-        device, dtype = base.weight.device, _DTYPES.get(config.factor_dtype, base.weight.dtype)
-        shapes = {"phi": (width, config.r), "psi": (config.r, width)}
-        factors = {
-            name: zeros(shape, device, dtype) if name == config.zero else uniform(shape, width, device, dtype)
-            for name, shape in shapes.items()
-        }
-        self.phi_DR, self.psi_RD = factors["phi"], factors["psi"]
+        device, dtype = base.device, _DTYPES.get(config.factor_dtype, base.weight.dtype)
+        random = uniform((config.r, width), width, device, dtype)
+        zero = zeros((config.r, width), device, dtype)
+        phi_RD, self.psi_RD = (zero, random) if config.zero == "phi" else (random, zero)
+        self.phi_DR = nn.Parameter(phi_RD.data.T.contiguous())
         self.scale = config.scale
         self.code_dropout = config.code_dropout
 
@@ -127,67 +136,79 @@ class WeGeFTUpdate(LowRankUpdate):
 
 
 class InputUpdate(WeGeFTUpdate):
-    """W' = W (I + s·φψ): an edit of the layer's input."""
+    """W' = W (I + s·φψ): an edit of the layer's input.
 
-    def __init__(self, config: WeGeFTConfig, base: nn.Linear, width: int) -> None:
+    With the options of the ablations, ΔW = s·(block(Wφ + 1 b_R) ψ + 1 b_I).
+    """
+
+    def __init__(self, config: WeGeFTConfig, base: Frozen, width: int) -> None:
         super().__init__(config, base, width)
-        device, dtype = self.phi_DR.device, self.phi_DR.dtype
+        device, dtype = base.device, self.phi_DR.dtype
         self.b_R = zeros((config.r,), device, dtype) if config.bias else None
         self.b_I = zeros((width,), device, dtype) if config.bias else None
+        self.block = build_block(config.block, config.r, base.out_features).to(device, dtype)
         self.form = config.form
         self.weight_dropout = config.weight_dropout
+        self.is_bilinear = not config.bias and config.block == "identity"
 
-    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+    def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         code_NR = self.code(x_NI)
         if self.uses_input_form(base, x_NI):
-            y_NO: Tensor = base(self.edit(x_NI, code_NR))
-        else:
-            y_NO = add_product(base(x_NI), code_NR, *cast_like(x_NI, self.generated(base)))
-        return y_NO if self.b_R is None else y_NO + self._bias_term(x_NI, code_NR)
+            return base(self.edit(x_NI, code_NR))
+        y_NO = add_product(base(x_NI), code_NR, *cast_like(x_NI, self.generated(base)))
+        if self.b_I is None:
+            return y_NO
+        return y_NO + self.scale * (x_NI @ self.b_I.to(x_NI.dtype))[..., None]
 
-    def uses_input_form(self, base: nn.Linear, x_NI: Tensor) -> bool:
+    def uses_input_form(self, base: Frozen, x_NI: Tensor) -> bool:
         """Whether this forward pass takes the input form."""
-        if self.training and self.weight_dropout:
+        if not self.is_bilinear or (self.training and self.weight_dropout):
             return False
         if self.form != "auto":
             return self.form == "input"
+        if base.is_quantised:  # the other form would need a dequantised copy of W
+            return True
         tokens = x_NI.numel() // base.in_features
         return input_form_is_cheaper(tokens, base.in_features, base.out_features, torch.is_grad_enabled())
 
-    def generated(self, base: nn.Linear) -> Tensor:
-        """Wφ, or dropout(W)φ while training with weight dropout, (O, R)."""
-        phi_IR = self.phi_DR.to(base.weight.dtype)
+    def generated(self, base: Frozen) -> Tensor:
+        """B = block(Wφ + 1 b_R), with entries of W dropped while training with weight dropout: (O, R)."""
+        weight_OI = base.weight
+        phi_IR = self.phi_DR.to(weight_OI.dtype)
         if self.training and self.weight_dropout:
-            return dropped_product(base.weight, phi_IR, self.weight_dropout)
-        return base.weight @ phi_IR
+            return self._finish(dropped_product(weight_OI, phi_IR, self.weight_dropout))
+        return self._finish(weight_OI @ phi_IR)
 
-    def _bias_term(self, x_NI: Tensor, code_NR: Tensor) -> Tensor:
-        """s·b_R·(ψx) + s·b_I·x, the same for every output: (..., 1)."""
-        b_R, b_I = cast_like(x_NI, *(b for b in (self.b_R, self.b_I) if b is not None))
-        return (code_NR @ b_R + self.scale * (x_NI @ b_I))[..., None]
+    def _finish(self, b_OR: Tensor) -> Tensor:
+        """block(B + 1 b_R), computed in the dtype of the factors."""
+        if self.is_bilinear:
+            return b_OR
+        b_OR = b_OR.to(self.phi_DR.dtype)
+        finished_OR: Tensor = self.block(b_OR if self.b_R is None else b_OR + self.b_R)
+        return finished_OR
 
-    def lora_factors(self, base: nn.Linear) -> tuple[Tensor, Tensor]:
-        """(ψ, s·Wφ); with biases the rank is one more, for the row b_I."""
+    def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:
+        """(ψ, s·B); with biases the rank is one more, for the row b_I."""
         dtype = wide_dtype(base.weight)
-        a_RI, b_OR = self.psi_RD.to(dtype), base.weight.to(dtype) @ self.phi_DR.to(dtype)
-        if self.b_R is not None and self.b_I is not None:
+        a_RI = self.psi_RD.to(dtype)
+        b_OR = self._finish(base.weight.to(dtype) @ self.phi_DR.to(dtype)).to(dtype)
+        if self.b_I is not None:
             a_RI = torch.cat([a_RI, self.b_I.to(dtype)[None]])
-            b_OR = torch.cat([b_OR + self.b_R.to(dtype), torch.ones_like(b_OR[:, :1])], dim=1)
+            b_OR = torch.cat([b_OR, torch.ones_like(b_OR[:, :1])], dim=1)
         return a_RI, self.scale * b_OR
 
 
 class OutputUpdate(WeGeFTUpdate):
     """W' = (I + s·φψ) W: an edit of the layer's output before its bias is added."""
 
-    def forward(self, base: nn.Linear, x_NI: Tensor) -> Tensor:
+    def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
-        z_NO = F.linear(x_NI, base.weight)
+        z_NO = base.product(x_NI)
         y_NO = self.edit(z_NO, self.code(z_NO))
-        bias_O = bias_of(base)
-        return y_NO if bias_O is None else y_NO + bias_O
+        return y_NO if base.bias is None else y_NO + base.bias
 
-    def lora_factors(self, base: nn.Linear) -> tuple[Tensor, Tensor]:
+    def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:
         """(ψW, s·φ)."""
         dtype = wide_dtype(base.weight)
         return self.psi_RD.to(dtype) @ base.weight.to(dtype), self.scale * self.phi_DR.to(dtype)
@@ -202,7 +223,7 @@ class WeGeFT(LinearMethod):
     def insert(self, backbone: nn.Module) -> None:
         """Freeze the backbone and wrap the layers."""
         if isinstance(self.config.sharing, tuple):
-            names = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
+            names = [name for name, _ in backbone.named_modules()]
             for pattern in self.config.sharing:
                 _check_pattern(pattern, names)
         super().insert(backbone)
@@ -232,6 +253,8 @@ class WeGeFT(LinearMethod):
                     f"{sites[0].name} has {width} and {site.name} has {self.width(site)}; choose per_type, "
                     f"equal_width or per_layer."
                 )
+        if self.config.block == "mlp_mixer" and len({site.base.out_features for site in sites}) > 1:
+            raise UserError("method.block=mlp_mixer mixes rows, so layers that share it need equal output widths.")
         check_rank(self.config.r, width, sites[0].name)
         update = InputUpdate if self.config.side == "input" else OutputUpdate
         return update(self.config, sites[0].base, width)
@@ -259,4 +282,4 @@ def _check_pattern(pattern: str, names: Sequence[str]) -> None:
     except re.error as error:
         raise UserError(f"method.sharing={pattern} is not a regular expression: {error}.") from error
     if not found:
-        raise UserError(f"method.sharing={pattern} fits no linear layer of the backbone.")
+        raise UserError(f"method.sharing={pattern} fits no layer of the backbone.")

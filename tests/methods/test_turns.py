@@ -1,0 +1,55 @@
+"""Switching methods on and off, and several methods that take turns on one backbone."""
+
+import pytest
+import torch
+
+from tests.methods.tiny import METHODS, attach, logits, method_from_yaml, perturb, tiny_llama
+
+SWITCHABLE = [name for name in METHODS if name != "full"]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("name", SWITCHABLE)
+def test_disabled_is_plain_and_enabled_is_adapted(name: str, merged: bool) -> None:
+    backbone = tiny_llama()
+    plain = logits(backbone)
+    method = attach(method_from_yaml(name), backbone)
+    perturb(method)
+    adapted = logits(backbone)
+    if merged:
+        method.merge()
+    method.disable()
+    assert torch.equal(logits(backbone), plain)
+    method.enable()
+    assert torch.equal(logits(backbone), adapted)
+
+
+def test_methods_take_turns() -> None:
+    backbone = tiny_llama()
+    outputs, methods = {}, {}
+    for name in ("wegeft", "lora", "dora", "red"):
+        methods[name] = attach(method_from_yaml(name), backbone)
+        perturb(methods[name])
+        outputs[name] = logits(backbone)
+        methods[name].disable()
+    for name, method in methods.items():
+        method.enable()
+        assert torch.equal(logits(backbone), outputs[name])
+        assert set(method.trainable()) == {k for k, p in backbone.named_parameters() if p.requires_grad}
+        method.disable()
+
+
+def test_two_methods_at_once_are_refused() -> None:
+    backbone = tiny_llama()
+    first = attach(method_from_yaml("lora"), backbone)
+    with pytest.raises(RuntimeError, match="one method at a time"):
+        attach(method_from_yaml("dora"), backbone)
+    first.disable()
+    attach(method_from_yaml("dora"), backbone)
+    with pytest.raises(RuntimeError, match="disable it first"):
+        first.enable()
+
+
+def test_full_fine_tuning_has_no_plain_backbone_to_go_back_to() -> None:
+    with pytest.raises(RuntimeError, match="no plain backbone"):
+        attach(method_from_yaml("full"), tiny_llama()).disable()
