@@ -78,7 +78,9 @@ class GreedyLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
 
         def on_answer(index: int, ids: list[int]) -> None:
             request = requests[positions[index]]
-            text = _cut(self._encoder.decode(ids), request.args[1].get("until") or [])
+            # Like lm-eval's own models, an EOS that a model spells out in letters ends the answer as well.
+            stops = [*(request.args[1].get("until") or []), str(self._encoder.tokenizer.eos_token)]
+            text = _cut(self._encoder.decode(ids), stops)
             answers[positions[index]] = text
             self.tokens_generated += len(ids)
             self._on_sample(request.doc, text)

@@ -1,0 +1,99 @@
+"""Our test sets from lm-eval's own command line: the same questions, answers and numbers as in a run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_eval.tasks import TaskManager
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.tasks.tiny import SUBSETS, protocol, row, text_task, write_data
+from wegeft import evaluation
+from wegeft.errors import UserError
+from wegeft.evaluation.config import EvaluationConfig
+from wegeft.evaluation.evaluate import evaluate_text
+from wegeft.evaluation.lm_functions import questions
+from wegeft.evaluation.lm_task import lm_task
+from wegeft.evaluation.samples import read_samples
+from wegeft.tasks.encoding import TextEncoder
+
+FOLDER = Path(evaluation.__file__).parent / "lm_tasks"
+LIMIT = 5
+
+
+def load(name: str, **metadata: Any) -> Any:
+    """The task `name` as lm-eval loads it from our folder alone."""
+    manager = TaskManager(include_path=str(FOLDER), include_defaults=False, metadata=metadata)
+    return manager.load([name])["tasks"][name]
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_a_yaml_task_is_the_task_of_a_run(subset: str) -> None:
+    task = text_task()
+    ours = lm_task(
+        f"wegeft_{subset}",
+        task.test_examples()[subset],
+        task.extractors(subset),
+        task.comparison(subset),
+        task.max_new_tokens,
+    )
+    theirs = load(f"wegeft_{subset}", scale="mini")
+    assert list(theirs.test_docs()) == list(ours.test_docs())
+    document = ours.test_docs()[0]
+    assert theirs.doc_to_text(document) == ours.doc_to_text(document)
+    assert theirs.config.generation_kwargs == ours.config.generation_kwargs
+    answers = [["the correct answer is true the correct answer is false"], ["nothing"]]
+    for one, other in zip(theirs._filters, ours._filters, strict=True):
+        assert one.name == other.name
+        assert [f().apply(answers, []) for f in one.filters] == [f().apply(answers, []) for f in other.filters]
+    for extracted in (document["gold"], "else", None):
+        assert theirs.process_results(document, [extracted]) == ours.process_results(document, [extracted])
+
+
+def test_the_data_root_comes_from_the_environment_or_the_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(write_data(tmp_path, [row("is rain wet?")]))
+    monkeypatch.setenv("WEGEFT_DATA_ROOT", root)
+    assert questions("commonsense", "piqa")["test"]["uid"] == ["piqa/test/0"]
+    monkeypatch.delenv("WEGEFT_DATA_ROOT")
+    assert questions("commonsense", "piqa", data_root=root)["test"]["gold"] == ["true"]
+    with pytest.raises(UserError, match=r"data\.root is not set"):
+        questions("commonsense", "piqa")
+
+
+@pytest.mark.slow
+def test_the_command_line_of_lm_eval_gives_our_numbers(real_data: Path, tmp_path: Path) -> None:
+    checkpoint, root = real_data / "weights" / "TinyStories-656K_fp32", real_data / "llm_adapters"
+    subsets = ("boolq", "openbookqa")
+    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--device", "cpu", "--batch_size", "2"]
+    command += ["--model_args", f"pretrained={checkpoint},dtype=float32", "--include_path", str(FOLDER)]
+    command += ["--tasks", ",".join(f"wegeft_{subset}" for subset in subsets), "--limit", str(LIMIT)]
+    command += ["--log_samples", "--output_path", str(tmp_path / "theirs")]
+    environment = os.environ | {"WEGEFT_DATA_ROOT": str(root)}
+    subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
+
+    task = text_task("scale=paper", f"data.root={root}", f"task.test_subsets=[{','.join(subsets)}]")
+    encoder = TextEncoder(AutoTokenizer.from_pretrained(checkpoint), protocol("clean"))
+    config = EvaluationConfig(batch_size=4, merge=False, limit=LIMIT)
+    found = evaluate_text(AutoModelForCausalLM.from_pretrained(checkpoint), encoder, task, config, tmp_path)
+    ours = {sample.uid: sample for sample in read_samples(tmp_path / "samples.jsonl")}
+
+    theirs = {}
+    for path in (tmp_path / "theirs").rglob("samples_*.jsonl"):
+        for line in path.read_text().splitlines():
+            entry = json.loads(line)
+            theirs[entry["doc"]["uid"]] = entry
+    assert set(theirs) == set(ours)
+    for uid, entry in theirs.items():
+        assert entry["resps"] == [[ours[uid].text]]
+        assert entry["filtered_resps"] == [str(ours[uid].extracted)]  # lm-eval's log writes None as "None"
+        assert entry["accuracy"] == ours[uid].score
+    (results,) = (tmp_path / "theirs").rglob("results_*.json")
+    scores = json.loads(results.read_text())["results"]
+    for subset in subsets:
+        assert scores[f"wegeft_{subset}"]["accuracy,official"] == found.scores[subset].value
