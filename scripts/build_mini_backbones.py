@@ -11,7 +11,6 @@ import copy
 import csv
 import math
 import os
-import random
 import shlex
 import sys
 import time
@@ -44,14 +43,15 @@ class Recipe:
     seed: int = 0
     documents: int = corpus.DOCUMENTS
     vocabulary: int = 1536
-    width: int = 192
+    width: int = 128
     layers: int = 6
-    heads: int = 6
+    heads: int = 4
     kv_heads: int = 2
-    feed_forward: int = 512
+    feed_forward: int = 384
+    # Four times the usual 0.02: a network this narrow then learns its first facts in a fraction of the steps.
+    initial_std: float = 0.08
     block: int = 192
-    batch: int = 12
-    steps: int = 4000
+    batch: int = 6
     warmup: int = 200
     learning_rate: float = 2e-3
     final_fraction: float = 0.02
@@ -123,16 +123,12 @@ def encode(texts: list[str], tokenizer: "TokenizersBackend") -> list[list[int]]:
     ]
 
 
-def batches(blocks: list[list[int]], recipe: Recipe) -> Iterator["torch.Tensor"]:
-    """Endless shuffled batches of ids, shape (B, L), int64, padded with 0."""
+def batches(blocks: list[list[int]], size: int) -> Iterator["torch.Tensor"]:
+    """The blocks in the order of the corpus (a curriculum), `size` at a time: ids (B, L), int64, padded with 0."""
     import torch
 
-    rng = random.Random(f"blocks {recipe.seed}")
-    order: list[int] = []
-    while True:
-        while len(order) < recipe.batch:
-            order += rng.sample(range(len(blocks)), len(blocks))
-        chosen = [torch.tensor(blocks[order.pop(0)]) for _ in range(recipe.batch)]
+    for start in range(0, len(blocks) - size + 1, size):
+        chosen = [torch.tensor(block) for block in blocks[start : start + size]]
         yield torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=0)
 
 
@@ -150,6 +146,7 @@ def build_model(recipe: Recipe) -> "LlamaForCausalLM":
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.kv_heads,
         max_position_embeddings=512,
+        initializer_range=recipe.initial_std,
         tie_word_embeddings=True,
         pad_token_id=0,
         bos_token_id=1,
@@ -158,11 +155,11 @@ def build_model(recipe: Recipe) -> "LlamaForCausalLM":
     return LlamaForCausalLM(config)
 
 
-def rate_at(step: int, recipe: Recipe) -> float:
+def rate_at(step: int, steps: int, recipe: Recipe) -> float:
     """Learning rate: linear warm-up, then a cosine down to `final_fraction` of the peak."""
     if step < recipe.warmup:
         return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    done = (step - recipe.warmup) / max(1, steps - recipe.warmup)
     return recipe.learning_rate * (
         recipe.final_fraction + (1 - recipe.final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
     )
@@ -179,16 +176,17 @@ def pretrain(
     log: list[dict[str, float]] = []
     losses: list[float] = []
     tokens, started = 0, time.perf_counter()
-    with progress(recipe.steps, "pretraining") as advance:
-        for step, ids_BL in zip(range(recipe.steps), batches(blocks, recipe), strict=False):
-            rate = rate_at(step, recipe)
+    steps = len(blocks) // recipe.batch
+    with progress(steps, "pretraining") as advance:
+        for step, ids_BL in enumerate(batches(blocks, recipe.batch)):
+            rate = rate_at(step, steps, recipe)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             losses.append(train_step(replicas, optimizer, ids_BL, recipe.clip))
             tokens += int((ids_BL != 0).sum())
             seconds = time.perf_counter() - started
             advance(1, f"loss {losses[-1]:.3f} {tokens / seconds:,.0f} tok/s")
-            if (step + 1) % LOG_EVERY == 0 or step + 1 == recipe.steps:
+            if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
                 log.append(log_row(step + 1, tokens, losses, rate, seconds))
                 losses.clear()
     return log
@@ -318,7 +316,7 @@ under its licence.
 | corpus sha256 | `{sha}` |
 | tokenizer | byte-level BPE, {vocabulary:,} entries, trained on the corpus |
 | tokens in the corpus | {corpus_tokens:,} |
-| tokens seen | {tokens:,} ({steps:,} steps of {batch} blocks of {block} tokens) |
+| tokens seen | {tokens:,} (one pass: {steps:,} steps of {batch} blocks of {block} tokens) |
 | loss | {first_loss:.3f} (first {log_every} steps) to {last_loss:.3f} (last {log_every}) |
 | facts completed, fine-tuning entities | {known:.1%} |
 | facts completed, test entities | {known_test:.1%} |
@@ -362,6 +360,7 @@ def build_mini_llama(folder: Path, recipe: Recipe, threads: int) -> None:
         sha=corpus.content_hash(texts),
         corpus_tokens=sum(map(len, documents)),
         tokens=int(log[-1]["tokens"]),
+        steps=int(log[-1]["step"]),
         first_loss=log[0]["loss"],
         last_loss=log[-1]["loss"],
         log_every=LOG_EVERY,
@@ -391,7 +390,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--out", type=Path, default=OUT, help="folder that gets one folder per backbone (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="torch threads (default: all CPUs)")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="training steps (default: %(default)s)")
     parser.add_argument(
         "--documents", type=int, default=Recipe.documents, help="documents of the corpus (default: %(default)s)"
     )
@@ -401,7 +399,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Build every chosen backbone."""
     options = parse(arguments)
-    recipe = replace(Recipe(), steps=options.steps, documents=options.documents)
+    recipe = replace(Recipe(), documents=options.documents)
     for name in options.only or BUILDERS:
         BUILDERS[name](options.out / name, recipe, options.threads)
 

@@ -7,7 +7,6 @@ teach. The module does not tokenise, write files or import torch.
 """
 
 import hashlib
-import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from wegeft.tasks.mini_world.templates import (
     label,
     option_list,
 )
-from wegeft.tasks.mini_world.world import Entity, Fact, World, sentence
+from wegeft.tasks.mini_world.world import COUNTS, Entity, Fact, World, sentence
 
-DOCUMENTS: Final = 100_000
+DOCUMENTS: Final = 160_000
 ALPACA: Final = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
     "\n\n### Instruction:\n{instruction}\n\n### Response:\n{response}"
@@ -35,22 +34,25 @@ ALPACA: Final = (
 
 @dataclass(frozen=True)
 class Source:
-    """What a section draws from: the world and its facts, all and not held out, ready for drawing."""
+    """What a section draws from: a part of the world's entities and their facts, all and not held out."""
 
     world: World
+    by_sort: dict[str, tuple[Entity, ...]]
     facts: tuple[Fact, ...]
     open_facts: tuple[Fact, ...]
     open_entities: tuple[Entity, ...]
     exam_facts: dict[str, tuple[Fact, ...]]
 
 
-def _source(world: World) -> Source:
+def _source(world: World, entities: tuple[Entity, ...]) -> Source:
+    names = {e.name for e in entities}
     return Source(
         world,
-        world.facts(),
-        world.facts(held_out=False),
-        tuple(e for e in world.entities if not e.held_out),
-        {subset: topics(world, subset, held_out=False) for subset in SUBSETS},
+        {sort: tuple(e for e in entities if e.sort == sort) for sort in COUNTS},
+        tuple(f for f in world.facts() if f.entity.name in names),
+        tuple(f for f in world.facts(held_out=False) if f.entity.name in names),
+        tuple(e for e in entities if not e.held_out),
+        {s: tuple(f for f in topics(world, s, held_out=False) if f.entity.name in names) for s in SUBSETS},
     )
 
 
@@ -75,14 +77,14 @@ def portrait(source: Source, rng: random.Random) -> str:
 def comparison(source: Source, rng: random.Random) -> str:
     """The same property of two or three entities."""
     first = rng.choice(source.facts)
-    others = rng.sample(source.world.of(first.entity.sort), rng.randint(1, 2))
+    others = rng.sample(source.by_sort[first.entity.sort], rng.randint(1, 2))
     facts = [first, *(Fact(e, first.prop, e.value(first.prop.name)) for e in others)]
     return " ".join(_say(fact, rng) for fact in facts)
 
 
 def process(source: Source, rng: random.Random) -> str:
     """How a dish is made, step by step."""
-    dish = rng.choice(source.world.of("dish"))
+    dish = rng.choice(source.by_sort["dish"])
     steps = [f"{adverb} the cook {dish.value(step)}" for step, (adverb, _) in STEPS.items()]
     return f"Making {dish.name}: {', '.join(steps)}."
 
@@ -145,7 +147,7 @@ def exam(source: Source, rng: random.Random) -> str:
 def binding(source: Source, rng: random.Random) -> str:
     """Labelled lists read aloud in both directions: which label has the words, which words have the label."""
     subset = rng.choice([s for s in SUBSETS if s != "boolq"])
-    words = rng.choice((COLORS, PLACES, SMELLS, tuple(e.name for e in source.world.of("thing", held_out=False))))
+    words = rng.choice((COLORS, PLACES, SMELLS, tuple(e.name for e in source.by_sort["thing"] if not e.held_out)))
     options = tuple(rng.sample(words, OPTION_COUNTS[subset]))
     lines = []
     for i in rng.sample(range(len(options)), len(options)):
@@ -191,31 +193,47 @@ def problem(source: Source, rng: random.Random) -> str:
 
 Section = Callable[[Source, random.Random], str]
 PLAIN: Final = frozenset({"statements", "portrait", "comparison", "process", "general", "sums"})
-# Section -> (writer, share of the documents in per cent): plain statements for the facts, the rest for the skills.
-SECTIONS: Final[dict[str, tuple[Section, int]]] = {
-    "statements": (statements, 22),
-    "portrait": (portrait, 18),
-    "comparison": (comparison, 10),
-    "process": (process, 2),
-    "general": (general, 3),
-    "two_step": (two_step, 6),
-    "claim": (claim, 6),
-    "exam": (exam, 20),
-    "binding": (binding, 6),
-    "task": (task, 1),
-    "sums": (sums, 3),
-    "problem": (problem, 3),
+SECTIONS: Final[dict[str, Section]] = {
+    "statements": statements,
+    "portrait": portrait,
+    "comparison": comparison,
+    "process": process,
+    "general": general,
+    "two_step": two_step,
+    "claim": claim,
+    "exam": exam,
+    "binding": binding,
+    "task": task,
+    "sums": sums,
+    "problem": problem,
 }
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of the corpus: its share of the documents, which entities (every n-th), the weights of the sections."""
+
+    share: float
+    every: int
+    shares: tuple[int, ...]
+
+
+# The order matters. A model learns to look up facts much sooner when it first meets few entities often; then come the
+# plain facts of all entities; and the skills of the exam are learned on facts that are known by then.
+STAGES: Final = (
+    Stage(0.10, 6, (45, 30, 20, 5, 0, 0, 0, 0, 0, 0, 0, 0)),
+    Stage(0.30, 1, (36, 27, 15, 3, 4, 3, 2, 2, 6, 0, 2, 0)),
+    Stage(0.60, 1, (20, 17, 9, 2, 3, 7, 5, 24, 6, 1, 3, 3)),
+)
+
+
 def tagged_documents(world: World, seed: int = 0, count: int = DOCUMENTS) -> Iterator[tuple[str, str]]:
-    """(section, text) of `count` documents; the same world and seed give the same documents."""
-    source, rng = _source(world), random.Random(f"wegeft corpus {world.seed} {seed}")
-    names = list(SECTIONS)
-    ends = list(itertools.accumulate(SECTIONS[n][1] for n in names))
-    for _ in range(count):
-        section = rng.choices(names, cum_weights=ends)[0]
-        yield section, SECTIONS[section][0](source, rng)
+    """(section, text) of some `count` documents, stage by stage; the same world and seed give the same documents."""
+    rng = random.Random(f"wegeft corpus {world.seed} {seed}")
+    for stage in STAGES:
+        source = _source(world, world.entities[:: stage.every])
+        for section in rng.choices(list(SECTIONS), stage.shares, k=round(stage.share * count)):
+            yield section, SECTIONS[section](source, rng)
 
 
 def documents(world: World, seed: int = 0, count: int = DOCUMENTS) -> Iterator[str]:

@@ -24,7 +24,7 @@ from wegeft.tasks.mini_world.lexicon import (
     properties_of,
 )
 
-COUNTS: dict[Sort, int] = {"thing": 240, "person": 108, "dish": 108}
+COUNTS: dict[Sort, int] = {"thing": 150, "person": 72, "dish": 72}
 # One entity in three is a test entity: its facts are in the corpus and in no fine-tuning row.
 HELD_OUT_EVERY = 3
 
@@ -166,7 +166,7 @@ def _rules(rng: random.Random) -> tuple[tuple[str, tuple[tuple[str, str], ...]],
 def build_world(seed: int = 0) -> World:
     """The world of `seed`.
 
-    456 entities, 2,544 facts, 40 rule entries; a third of the entities is held out for testing.
+    294 entities, 1,626 facts, 40 rule entries; a third of the entities is held out for testing.
     """
     names = _names(_stream(seed, "names"))
     entities = [e for sort in COUNTS for e in _entities(sort, names[sort], _stream(seed, f"facts of {sort}"))]
