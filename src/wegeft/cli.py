@@ -91,21 +91,26 @@ def explain(error: Exception) -> str:
 def _unknown_key(key: str) -> str:
     """The sentence for an override of a key that does not exist, with those that do."""
     parent, _, name = key.rpartition(".")
-    known = _keys_below(parent)
+    composed = _composed_from_groups()
+    node: Any = OmegaConf.select(composed, parent) if parent else composed
+    known = [str(key) for key in node] if isinstance(node, DictConfig) else []
     where = parent or "the configuration"
+    if name in known:
+        grandparent, _, last = parent.rpartition(".")
+        holder: Any = OmegaConf.select(composed, grandparent) if grandparent else composed
+        taken_from = OmegaConf.to_container(holder, resolve=False)[last]  # type: ignore[call-overload,index]
+        return f"{key} cannot be set because {parent} is taken from {taken_from}; set it there."
     if not known:
         return f"{key} is not a key of the configuration."
     return f"{key} is not a key of {where}{did_you_mean(name, known)}; its keys are {', '.join(sorted(known))}."
 
 
-def _keys_below(parent: str) -> list[str]:
-    """Keys of the node ``parent`` in the configuration composed from the command line's group choices alone."""
+def _composed_from_groups() -> DictConfig:
+    """The configuration composed from the command line's group choices alone."""
     groups = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
     choices = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] in groups and "," not in word]
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        composed = hydra.compose("config", overrides=choices)
-    node: Any = OmegaConf.select(composed, parent) if parent else composed
-    return [str(key) for key in node] if isinstance(node, DictConfig) else []
+        return hydra.compose("config", overrides=choices)
 
 
 def _refuse(sentence: str) -> NoReturn:
