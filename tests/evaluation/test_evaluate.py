@@ -160,7 +160,7 @@ def test_leaked_sets_are_scored_and_stay_out_of_the_mean(tmp_path: Path) -> None
 
 
 def test_a_second_rule_is_reported_beside_the_first(tmp_path: Path) -> None:
-    rule = "{_target_: wegeft.evaluation.extractors.ChoiceLetter}"
+    rule = "{_target_: wegeft.evaluation.extractors.ChoiceLetter, marker: Answer, occurrence: last}"
     task = task_on(tmp_path / "data", [row("Which?", "C")], f"+task.scoring.default.extractors.strict={rule}")
     found = evaluate(Parrot("A guess: the correct answer is C"), task, tmp_path)
     assert found.scores["boolq"].value == found.scores["boolq/strict"].value == 1.0

@@ -11,8 +11,11 @@ from wegeft.evaluation.extractors import (
     Extractor,
     FirstLetter,
     LastNumber,
+    MarkerConfig,
 )
 
+LAST = MarkerConfig(marker="### Response:", occurrence="last")
+FIRST = MarkerConfig(marker="### Response:", occurrence="first")
 TRIGGER = "the correct answer is"
 
 
@@ -67,7 +70,7 @@ def test_v3_wants_a_blank_after_the_trigger() -> None:
     ],
 )
 def test_the_last_number(text: str, number: str | None) -> None:
-    assert LastNumber().extract(text) == number
+    assert LastNumber(LAST).extract(text) == number
 
 
 @pytest.mark.parametrize(
@@ -89,8 +92,16 @@ def test_the_last_number(text: str, number: str | None) -> None:
     ],
 )
 def test_the_letter_of_a_choice(text: str, official: str | None, strict: str | None) -> None:
-    assert FirstLetter().extract(text) == official
-    assert ChoiceLetter().extract(text) == strict
+    assert FirstLetter(LAST).extract(text) == official
+    assert ChoiceLetter(LAST).extract(text) == strict
+
+
+def test_v5_reads_after_a_heading_that_the_model_wrote_itself_and_v3_does_not() -> None:
+    text = "The answer is 12.\n### Response:\nNone."
+    assert LastNumber(LAST).extract(text) is None
+    assert LastNumber(FIRST).extract(text) == "12."
+    assert FirstLetter(LAST).extract("B\n### Response:\nC") == "C"
+    assert FirstLetter(FIRST).extract("B\n### Response:\nC") == "B"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +127,7 @@ def test_comparison(rule: Comparison, extracted: str | None, gold: str, right: b
     assert is_correct(rule, extracted, gold) is right
 
 
-@pytest.mark.parametrize("extractor", [after_trigger("last"), LastNumber(), FirstLetter(), ChoiceLetter()])
+@pytest.mark.parametrize("extractor", [after_trigger("last"), LastNumber(LAST), FirstLetter(LAST), ChoiceLetter(LAST)])
 def test_an_announced_answer_is_found(extractor: Extractor) -> None:
     gold = "12" if isinstance(extractor, LastNumber) else "B"
     assert extractor.extract(extractor.announce(gold)) == gold

@@ -20,7 +20,9 @@ from wegeft.evaluation.lm_functions import questions
 from wegeft.evaluation.lm_task import lm_task
 from wegeft.evaluation.samples import read_samples
 from wegeft.tasks.encoding import TextEncoder
+from wegeft.tasks.text import TextTask
 
+MATH = ("AQuA", "gsm8k", "mawps", "SVAMP", "AddSub", "MultiArith", "SingleEq")
 FOLDER = Path(evaluation.__file__).parent / "lm_tasks"
 LIMIT = 5
 
@@ -31,9 +33,26 @@ def load(name: str, **metadata: Any) -> Any:
     return manager.load([name])["tasks"][name]
 
 
+ANSWERS = [
+    ["the correct answer is true the correct answer is false"],
+    ["A is 3, so the answer is (C), 12."],
+    ["nothing"],
+]
+
+
+@pytest.mark.parametrize("subset", MATH)
+def test_a_yaml_task_of_arithmetic_is_the_task_of_a_run(subset: str, real_data: Path) -> None:
+    root = real_data / "llm_adapters"
+    assert_same(subset, text_task("task=math10k", "scale=paper", f"data.root={root}"), data_root=str(root))
+
+
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_a_yaml_task_is_the_task_of_a_run(subset: str) -> None:
-    task = text_task()
+    assert_same(subset, text_task(), scale="mini")
+
+
+def assert_same(subset: str, task: TextTask, **metadata: str) -> None:
+    """lm-eval loads from YAML what a run builds: documents, prompts, limits, rules and comparison."""
     ours = lm_task(
         f"wegeft_{subset}",
         task.test_examples()[subset],
@@ -41,16 +60,15 @@ def test_a_yaml_task_is_the_task_of_a_run(subset: str) -> None:
         task.comparison(subset),
         task.max_new_tokens,
     )
-    theirs = load(f"wegeft_{subset}", scale="mini")
+    theirs = load(f"wegeft_{subset}", **metadata)
     assert list(theirs.test_docs()) == list(ours.test_docs())
     document = ours.test_docs()[0]
     assert theirs.doc_to_text(document) == ours.doc_to_text(document)
     assert theirs.config.generation_kwargs == ours.config.generation_kwargs
-    answers = [["the correct answer is true the correct answer is false"], ["nothing"]]
     for one, other in zip(theirs._filters, ours._filters, strict=True):
         assert one.name == other.name
-        assert [f().apply(answers, []) for f in one.filters] == [f().apply(answers, []) for f in other.filters]
-    for extracted in (document["gold"], "else", None):
+        assert [f().apply(ANSWERS, []) for f in one.filters] == [f().apply(ANSWERS, []) for f in other.filters]
+    for extracted in (document["gold"], "12", "else", None):
         assert theirs.process_results(document, [extracted]) == ours.process_results(document, [extracted])
 
 

@@ -12,8 +12,16 @@ from typing import Any
 import pytest
 
 from wegeft.evaluation.compare import is_correct
-from wegeft.evaluation.extractors import AfterTrigger, AfterTriggerConfig, ChoiceLetter, FirstLetter, LastNumber
+from wegeft.evaluation.extractors import (
+    AfterTrigger,
+    AfterTriggerConfig,
+    ChoiceLetter,
+    FirstLetter,
+    LastNumber,
+    MarkerConfig,
+)
 
+WHOLE = MarkerConfig(marker="### Response:", occurrence="first")
 ARITHMETIC = {
     "LLaMA-7B-LoRA-gsm8k": (1304, 393),
     "Llama-3.2-1B-LoRA-gsm8k": (381, 18),
@@ -43,7 +51,7 @@ def predictions(real_data: Path, name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", ARITHMETIC)
 def test_the_number_rule_agrees_with_the_public_scorer_everywhere(real_data: Path, name: str) -> None:
     rows = predictions(real_data, name)
-    ours = [is_correct("number", LastNumber().extract(row["output_pred"]), row["answer"]) for row in rows]
+    ours = [is_correct("number", LastNumber(WHOLE).extract(row["output_pred"]), row["answer"]) for row in rows]
     assert ours == [bool(row["flag"]) for row in rows]
     assert (len(ours), sum(ours)) == ARITHMETIC[name]
 
@@ -54,8 +62,8 @@ def test_the_official_letter_rule_agrees_and_the_strict_one_finds_no_answer_ther
     The official rule scores 54 of 254, which is chance; the strict rule finds one answer, and it is wrong.
     """
     rows = predictions(real_data, "Llama-3.2-1B-LoRA-AQuA")
-    official = [FirstLetter().extract(row["output_pred"]) for row in rows]
-    strict = [ChoiceLetter().extract(row["output_pred"]) for row in rows]
+    official = [FirstLetter(WHOLE).extract(row["output_pred"]) for row in rows]
+    strict = [ChoiceLetter(WHOLE).extract(row["output_pred"]) for row in rows]
     assert [letter == row["answer"] for letter, row in zip(official, rows, strict=True)] == [r["flag"] for r in rows]
     assert sum(row["flag"] for row in rows) == 54
     answered = [(letter, row["answer"]) for letter, row in zip(strict, rows, strict=True) if letter is not None]

@@ -75,48 +75,66 @@ class AfterTrigger(Extractor):
         return f"{self.trigger.rstrip()} {answer}"
 
 
-class NoOptions(Strict):
-    """A rule without settings."""
+class MarkerConfig(Strict):
+    """Where in the generated text to read.
+
+    Attributes:
+        marker: heading that announces an answer; the prompt ends with one.
+        occurrence: ``last`` reads after the last heading that the model wrote itself, if it did; ``first`` means the
+            prompt's own, so all that the model wrote.
+    """
+
+    marker: str = Field(min_length=1)
+    occurrence: Literal["last", "first"]
 
 
-class LastNumber(Extractor):
+class AfterMarker(Extractor):
+    """What the rules for worked solutions share: which part of the text they read."""
+
+    Config = MarkerConfig
+
+    def __init__(self, config: MarkerConfig) -> None:
+        self.config = config
+
+    def extract(self, text: str) -> str | None:
+        """See :meth:`Extractor.extract`."""
+        return self.read(text.rpartition(self.config.marker)[2] if self.config.occurrence == "last" else text)
+
+    @abstractmethod
+    def read(self, answer: str) -> str | None:
+        """The answer in the part of the text that counts."""
+
+
+class LastNumber(AfterMarker):
     r"""The last number of the text, commas dropped; a sign, digits, and a fraction if there is one.
 
     The rule of the arithmetic tasks in LLM-Adapters, pyreft and WeGeFT: ``-?\d+\.?\d*`` after removing commas.
     """
 
-    Config = NoOptions
     version = 1
     pattern = re.compile(r"-?\d+\.?\d*")
 
-    def __init__(self, config: NoOptions | None = None) -> None:
-        self.config = config
-
-    def extract(self, text: str) -> str | None:
-        """See :meth:`Extractor.extract`."""
-        numbers = self.pattern.findall(text.replace(",", ""))
+    def read(self, answer: str) -> str | None:
+        """See :meth:`AfterMarker.read`."""
+        numbers = self.pattern.findall(answer.replace(",", ""))
         return numbers[-1] if numbers else None
 
 
-class FirstLetter(Extractor):
+class FirstLetter(AfterMarker):
     """The first capital letter of A to E anywhere in the text: the official AQuA rule.
 
     It takes the article of "A train ..." and the C of "Converting" for answers; :class:`ChoiceLetter` does not.
     """
 
-    Config = NoOptions
     version = 1
 
-    def __init__(self, config: NoOptions | None = None) -> None:
-        self.config = config
-
-    def extract(self, text: str) -> str | None:
-        """See :meth:`Extractor.extract`."""
-        match = re.search(r"[A-E]", text)
+    def read(self, answer: str) -> str | None:
+        """See :meth:`AfterMarker.read`."""
+        match = re.search(r"[A-E]", answer)
         return match.group() if match else None
 
 
-class ChoiceLetter(Extractor):
+class ChoiceLetter(AfterMarker):
     """The letter of A to E that the text gives as its choice: the strict AQuA rule.
 
     The last announced letter ("the answer is C", "answer: (C)"); without one, a bracketed letter if all bracketed
@@ -124,22 +142,18 @@ class ChoiceLetter(Extractor):
     letter standing alone on its line ("C", "C)", "C."). The article of "A train ..." never counts.
     """
 
-    Config = NoOptions
     version = 1
     announced = re.compile(r"answer(?:\s+choice)?(?:\s+is)?\s*:?\s*\(?([A-E])\b", re.IGNORECASE)
     bracketed = re.compile(r"\(([A-E])\)")
     alone = re.compile(r"\s*([A-E])\s*[).:]?\s*(?:\n|$)")
 
-    def __init__(self, config: NoOptions | None = None) -> None:
-        self.config = config
-
-    def extract(self, text: str) -> str | None:
-        """See :meth:`Extractor.extract`."""
-        announced = [letter for letter in self.announced.findall(text) if letter.isupper()]
+    def read(self, answer: str) -> str | None:
+        """See :meth:`AfterMarker.read`."""
+        announced = [letter for letter in self.announced.findall(answer) if letter.isupper()]
         if announced:
             return str(announced[-1])
-        bracketed = set(self.bracketed.findall(text))
+        bracketed = set(self.bracketed.findall(answer))
         if bracketed:
             return str(bracketed.pop()) if len(bracketed) == 1 else None
-        match = self.alone.match(text)
+        match = self.alone.match(answer)
         return match.group(1) if match else None

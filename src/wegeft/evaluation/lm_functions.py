@@ -10,7 +10,7 @@ Does not: run anything.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -45,12 +45,19 @@ def questions(
     return {TEST_SPLIT: documents(found.test_examples()[subset])}
 
 
-def answer_after_trigger(answers: Sequence[Sequence[str]], documents_: Sequence[Any]) -> list[str | None]:
-    """The commonsense rule, as lm-eval's ``filter_fn``."""
-    rule = _task("commonsense", "paper", None, None).extractors(DEFAULT)["official"]
-    return extraction(rule)(answers, documents_)
+def _rule(task: str, subset: str, name: str) -> Callable[[Sequence[Sequence[str]], Sequence[Any]], list[str | None]]:
+    """An extraction rule of ``configs/task``, as lm-eval's ``filter_fn``."""
+
+    def apply(answers: Sequence[Sequence[str]], asked: Sequence[Any]) -> list[str | None]:
+        return extraction(_task(task, "paper", None, None).extractors(subset)[name])(answers, asked)
+
+    return apply
 
 
+answer_after_trigger = _rule("commonsense", DEFAULT, "official")
+last_number = _rule("math10k", DEFAULT, "official")
+first_letter = _rule("math10k", "AQuA", "official")
+choice_letter = _rule("math10k", "AQuA", "strict")
 grade_exact = grader("exact")
 grade_number = grader("number")
 

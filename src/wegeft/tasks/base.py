@@ -106,5 +106,5 @@ class Task(ABC):
         return {key: summary.sha256 for key, summary in self.data_summary().items()}
 
     def chance(self) -> dict[str, float] | None:
-        """Accuracy of guessing by subset, or None where guessing is meaningless."""
+        """Accuracy of guessing by test subset, as far as it is known; None if it is for no subset."""
         return None

@@ -49,9 +49,10 @@ class TextTaskConfig(TaskConfig):
     Attributes:
         sources: data source by scale name; ``source`` is usually an interpolation into it.
         source: open group of the data source in use.
+        by_scale: values by scale name that other keys draw on through interpolation; nothing reads them directly.
         train_subsets: subsets trained on, in order.
         test_subsets: subsets tested on, in the order of the published table.
-        leaked_subsets: test subsets whose items are known to stand in the training set; scored, but not in the mean.
+        leaked_subsets: sets whose items are known to stand in the training set; scored if tested, but not in the mean.
         prompt: template over the row's fields.
         prompt_with_input: template for rows whose ``input`` is not empty; None refuses such rows.
         target: template over the row's fields, without EOS.
@@ -61,6 +62,7 @@ class TextTaskConfig(TaskConfig):
 
     sources: dict[str, dict[str, Any]]
     source: dict[str, Any]
+    by_scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
     train_subsets: tuple[str, ...]
     test_subsets: tuple[str, ...] = Field(min_length=1)
     leaked_subsets: tuple[str, ...]
@@ -85,9 +87,6 @@ class TextTaskConfig(TaskConfig):
         for subset in self.test_subsets:
             if subset not in self.scoring and DEFAULT not in self.scoring:
                 raise ValueError(f"task.scoring has no entry for {subset} and no `{DEFAULT}`")
-        unknown = set(self.leaked_subsets).difference(self.test_subsets)
-        if unknown:
-            raise ValueError(f"task.leaked_subsets names {sorted(unknown)}, which task.test_subsets does not")
         return self
 
 
@@ -136,9 +135,9 @@ class TextTask(Task):
         return dict(self._summary)
 
     def chance(self) -> dict[str, float] | None:
-        """See :meth:`Task.chance`; None unless it is known for every test subset."""
-        known = {subset: self.source.chance(subset) for subset in self.config.test_subsets}
-        return None if None in known.values() else {k: v for k, v in known.items() if v is not None}
+        """See :meth:`Task.chance`; test subsets for which it is not known are left away."""
+        found = {subset: self.source.chance(subset) for subset in self.config.test_subsets}
+        return {subset: value for subset, value in found.items() if value is not None} or None
 
     def comparison(self, subset: str) -> Comparison:
         """The rule that compares answers of ``subset``."""
