@@ -61,6 +61,7 @@ class TrainingConfig(Strict):
     max_steps: int | None = Field(ge=1)
     batch_size: int = Field(ge=1)
     micro_batch_size: int | None = Field(ge=1)
+    batching: Literal["padded", "flat"]
     learning_rate: float = Field(gt=0)
     schedule: Literal["linear", "cosine", "constant"]
     warmup_ratio: float = Field(ge=0, lt=1)

@@ -15,7 +15,7 @@ from wegeft.config import TrainingConfig
 from wegeft.tasks.encoding import IGNORE_INDEX
 from wegeft.training import objective
 from wegeft.training.loop import NonFiniteError, parameter_groups, train
-from wegeft.training.objective import Batch, full_logits_loss_sum, label_only_loss_sum
+from wegeft.training.objective import Batch, Batching, full_logits_loss_sum, label_only_loss_sum
 from wegeft.training.result import TrainingResult
 
 VOCABULARY = 61
@@ -52,7 +52,8 @@ def rows(count: int) -> list[Row]:
 class RowObjective:
     """The causal language model objective on rows that are token ids already."""
 
-    def collate(self, items: Sequence[Row]) -> Batch:
+    def collate(self, items: Sequence[Row], batching: Batching) -> Batch:
+        assert batching == "padded"
         width = max(len(ids) for ids, _ in items)
         input_ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in items])
         mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in items])
@@ -103,7 +104,7 @@ def trained(config: TrainingConfig, seed: int = 3, checkpoints: Path | None = No
 
 
 def test_label_only_logits_give_the_full_loss_and_gradient() -> None:
-    batch = RowObjective().collate(rows(8))
+    batch = RowObjective().collate(rows(8), "padded")
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     gradients = []
     losses = []
@@ -161,7 +162,7 @@ def test_the_step_is_adamw_on_the_mean_loss_per_label_token() -> None:
     config = recipe("training.max_steps=1", "training.warmup_ratio=0", "training.batch_size=21")
     ours, result = trained(config)
     model = tiny_llama()
-    batch = RowObjective().collate(rows(21))
+    batch = RowObjective().collate(rows(21), "padded")
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     loss = full_logits_loss_sum(model, inputs, batch["labels"]) / RowObjective().units(rows(21))
     loss.backward()

@@ -10,6 +10,7 @@ Does not: render prompts, shuffle, or move tensors to a device.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -190,6 +191,27 @@ class TextEncoder:
         side = self.protocol.padding_side_train
         batch = self._padded([e.input_ids for e in examples], [e.attention_mask for e in examples], side)
         return batch | {"labels": _pad_BL([e.labels for e in examples], IGNORE_INDEX, side)}
+
+    def collate_flat(self, examples: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        """The examples one after the other, without padding: int64 ``input_ids``, ``position_ids``, ``labels``, (1, N).
+
+        Positions restart at every example, from which transformers tells the examples apart and keeps their attention
+        apart. A leading pad id, which nothing reads, is left out; no label asks an example for the start of the next.
+
+        Raises:
+            UserError: the protocol hides tokens inside an example, which needs a mask.
+        """
+        if self.protocol.mask_pad_by_id and any(0 in e.attention_mask[1:] for e in examples):
+            raise UserError(
+                "training.batching=flat has no mask, and protocol.mask_pad_by_id hides unknown tokens inside a text; "
+                "set training.batching=padded."
+            )
+        read = [e.attention_mask.index(1) for e in examples]
+        ids = [e.input_ids[first:] for e, first in zip(examples, read, strict=True)]
+        labels = [[IGNORE_INDEX, *e.labels[first + 1 :]] for e, first in zip(examples, read, strict=True)]
+        positions = [list(range(len(part))) for part in ids]
+        flat = {"input_ids": ids, "position_ids": positions, "labels": labels}
+        return {name: torch.tensor([list(chain.from_iterable(parts))]) for name, parts in flat.items()}
 
     def collate_prompts(self, prompts_ids: Sequence[list[int]]) -> dict[str, torch.Tensor]:
         """One left-padded generation batch: int64 ``input_ids``, ``attention_mask``, ``position_ids``, all (B, L)."""

@@ -151,7 +151,9 @@ def _accumulate_gradients(
     units = objective.units(batch)
     total = 0.0
     for micro in _chunks(batch, config.micro_batch_size or len(batch)):
-        tensors = {name: tensor.to(accelerator.device) for name, tensor in objective.collate(micro).items()}
+        tensors = {
+            name: tensor.to(accelerator.device) for name, tensor in objective.collate(micro, config.batching).items()
+        }
         loss = objective.loss_sum(model, tensors) / units
         accelerator.backward(loss)
         total += loss.item()

@@ -7,21 +7,20 @@ Does not: know optimisers, devices or methods.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-if TYPE_CHECKING:
-    from wegeft.tasks.encoding import Encoded, TextEncoder
+from wegeft.tasks.encoding import IGNORE_INDEX, Encoded, TextEncoder
 
 Batch = Mapping[str, Tensor]
 Item = TypeVar("Item", contravariant=True)
 
-IGNORED = -100
-"""Label of a position that is not trained (the convention of torch's cross_entropy)."""
+Batching = Literal["padded", "flat"]
+"""``padded``: one row per example; ``flat``: examples one after the other in one row, attention kept apart."""
 
 CHUNK_ELEMENTS = 2**26
 """Most logits held at once: 256 MiB in fp32. Masked prompts stay far below it; a loss on the inputs does not."""
@@ -30,7 +29,7 @@ CHUNK_ELEMENTS = 2**26
 class Objective(Protocol[Item]):
     """How a list of prepared examples becomes a number to minimise."""
 
-    def collate(self, items: Sequence[Item]) -> Batch:
+    def collate(self, items: Sequence[Item], batching: Batching) -> Batch:
         """The examples as one batch of tensors."""
 
     def units(self, items: Sequence[Item]) -> int:
@@ -50,18 +49,18 @@ class CausalLMObjective:
     (B·L, V) logits, the largest tensor of a step, shrink to (N, V).
     """
 
-    def __init__(self, encoder: "TextEncoder") -> None:
+    def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
 
-    def collate(self, items: "Sequence[Encoded]") -> Batch:
-        """``input_ids_BL``, ``attention_mask_BL`` and ``labels_BL`` as the protocol pads them."""
-        return self._encoder.collate_train(items)
+    def collate(self, items: Sequence[Encoded], batching: Batching) -> Batch:
+        """(B, L) tensors as the protocol pads them, or (1, N) tensors without padding: the same loss to rounding."""
+        return self._encoder.collate_flat(items) if batching == "flat" else self._encoder.collate_train(items)
 
-    def units(self, items: "Sequence[Encoded]") -> int:
+    def units(self, items: Sequence[Encoded]) -> int:
         """Label tokens; the first position of a sequence has no prediction and never counts."""
-        return sum(label != IGNORED for item in items for label in item.labels[1:])
+        return sum(label != IGNORE_INDEX for item in items for label in item.labels[1:])
 
-    def tokens(self, items: "Sequence[Encoded]") -> int:
+    def tokens(self, items: Sequence[Encoded]) -> int:
         """Input tokens without padding."""
         return sum(len(item.input_ids) for item in items)
 
@@ -72,7 +71,7 @@ class CausalLMObjective:
 
 
 def label_only_loss_sum(model: nn.Module, inputs: Batch, labels_BL: Tensor) -> Tensor:
-    """Summed next-token cross-entropy, with logits only where ``labels_BL`` is not :data:`IGNORED`.
+    """Summed next-token cross-entropy, with logits only where ``labels_BL`` is not :data:`IGNORE_INDEX`.
 
     Args:
         model: a transformers causal LM (its decoder is ``base_model``, its head ``get_output_embeddings()``).
@@ -85,7 +84,7 @@ def label_only_loss_sum(model: nn.Module, inputs: Batch, labels_BL: Tensor) -> T
     unwrapped: Any = getattr(model, "module", model)
     hidden_BLD = unwrapped.base_model(**inputs, use_cache=False).last_hidden_state
     targets_BL = labels_BL[:, 1:]
-    trained_BL = targets_BL != IGNORED
+    trained_BL = targets_BL != IGNORE_INDEX
     return chunked_loss_sum(unwrapped.get_output_embeddings(), hidden_BLD[:, :-1][trained_BL], targets_BL[trained_BL])
 
 
@@ -112,6 +111,6 @@ def full_logits_loss_sum(model: nn.Module, inputs: Batch, labels_BL: Tensor) -> 
     return F.cross_entropy(
         logits_BLV[:, :-1].float().flatten(0, 1),
         torch.as_tensor(labels_BL)[:, 1:].flatten(),
-        ignore_index=IGNORED,
+        ignore_index=IGNORE_INDEX,
         reduction="sum",
     )
