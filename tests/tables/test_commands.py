@@ -30,7 +30,7 @@ def _compose(line: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("definition", "section"), SECTIONS, ids=lambda value: value.name)
 def test_commands_compose_and_their_runs_fill_their_rows(definition: Definition, section: Section) -> None:
     """Carrying out the commands of an empty table gives configs from which the table finds its rows again."""
-    (empty,) = [table for table in build_tables(definition, [], PAPER) if table.name == section.name]
+    (empty,) = [table for table in build_tables(definition, [], PAPER).tables if table.name == section.name]
     lines = empty.commands[: len(section.rows)]
     containers = [_compose(line) for line in lines]
     for container, expected in zip(containers, section.rows, strict=True):
@@ -38,7 +38,7 @@ def test_commands_compose_and_their_runs_fill_their_rows(definition: Definition,
         assert (config.scale.name, config.protocol.name) == (section.scale, section.protocol)
         assert (config.model.name, config.method["name"]) == (section.backbones[0], expected.method)
     rows = make_rows(make_record(container) for container in containers)
-    (filled,) = [table for table in build_tables(definition, rows, PAPER) if table.name == section.name]
+    (filled,) = [table for table in build_tables(definition, rows, PAPER).tables if table.name == section.name]
     labels = [row.label for row in filled.blocks[0].rows if row.kind == "ours"]
     assert labels == [expected.label or expected.method for expected in section.rows]
 

@@ -89,7 +89,7 @@ def test_every_latex_table_is_balanced(rendered: Path) -> None:
         assert re.findall(r"\\begin\{(.*?)\}", text) == ["table*", "tabular"]
         assert re.findall(r"\\end\{(.*?)\}", text) == ["tabular", "table*"]
         assert text.isascii()
-        assert "?" not in text
+        assert text.count("?") == path.with_suffix(".md").read_text().count("?")
         assert "%" not in plain
         columns = len(re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)[1])  # type: ignore[index]  # absent: a failure
         body = plain.split(r"\toprule")[1].split(r"\bottomrule")[0]

@@ -6,7 +6,7 @@ not: render, or write.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wegeft.errors import UserError
@@ -16,24 +16,45 @@ from wegeft.tables.cells import (
     facts_of_our_row,
     headings,
     open_cells,
+    score_positions,
 )
 from wegeft.tables.commands import command, command_for_more_seeds
+from wegeft.tables.comparisons import Contest, below_best, comparison_tables, hold
 from wegeft.tables.definition import Definition, Expected, Published, Section
 from wegeft.tables.notes import about, notes
 from wegeft.tables.published import PublishedRow, load_published
+from wegeft.tables.reproduction import Check, check_row
 from wegeft.tables.rows import OurRow, differing_settings, flatten
 from wegeft.tables.table import Block, Row, Table, rank
 
 
+@dataclass(frozen=True)
+class Family:
+    """What one definition gives: its tables, and how its published cells compare with ours.
+
+    Attributes:
+        tables: the result tables, each followed by the comparisons of its rows.
+        checks: published cells that we have run.
+        not_run: how many published cells wait for a run of ours.
+    """
+
+    tables: tuple[Table, ...]
+    checks: tuple[Check, ...]
+    not_run: int
+
+
 @dataclass
 class _Draft:
-    """A section while it is put together: its blocks and the commands of its open cells."""
+    """A section while it is put together."""
 
-    blocks: list[Block]
-    commands: list[str]
+    blocks: list[Block] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    contests: list[Contest] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    not_run: int = 0
 
 
-def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) -> list[Table]:
+def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) -> Family:
     """The declared tables in order, then the derived ones by scale and protocol.
 
     Args:
@@ -45,12 +66,19 @@ def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) ->
         UserError: a published file is broken, or lacks a column or label that the definition names.
     """
     mine = [row for row in rows if row.key.task == definition.task and row.key.model not in definition.left_out]
-    declared = list(definition.sections)
-    claimed = {_place(section) for section in declared}
-    for scale, protocol in sorted({(row.key.scale, row.key.protocol) for row in mine} - claimed):
-        if definition.derived_sections:
-            declared.append(_derived(definition, scale, protocol))
-    return [_build(definition, section, mine, paper) for section in declared]
+    sections = list(definition.sections)
+    if definition.derived_sections:
+        claimed = {_place(section) for section in sections}
+        left = sorted({(row.key.scale, row.key.protocol) for row in mine} - claimed)
+        sections += [_derived(definition, scale, protocol) for scale, protocol in left]
+    tables: list[Table] = []
+    drafts = []
+    for section in sections:
+        draft = _Draft()
+        tables += _build(draft, definition, section, mine, paper)
+        drafts.append(draft)
+    checks = tuple(check for draft in drafts for check in draft.checks)
+    return Family(tuple(tables), checks, sum(draft.not_run for draft in drafts))
 
 
 def _place(section: Section) -> tuple[str, str]:
@@ -69,19 +97,20 @@ def _derived(definition: Definition, scale: str, protocol: str) -> Section:
     )
 
 
-def _build(definition: Definition, section: Section, rows: Sequence[OurRow], paper: Path) -> Table:
+def _build(draft: _Draft, definition: Definition, section: Section, rows: Sequence[OurRow], paper: Path) -> list[Table]:
     chosen = [row for row in rows if (row.key.scale, row.key.protocol) == _place(section)]
     if not definition.derived_sections:
         chosen = [row for row in chosen if row.key.model in section.backbones]
-    draft = _Draft([], [])
     others = sorted({row.key.model for row in chosen} - set(section.backbones))
     for model in (*section.backbones, *others):
-        _add_our_block(draft, definition, section, model, [row for row in chosen if row.key.model == model])
+        mine = [row for row in chosen if row.key.model == model]
+        _add_our_block(draft, definition, section, model, mine)
         for published in section.published:
             _add_published_blocks(draft, definition, section, published, model, paper)
+        _check_against_published(draft, definition, section, model, mine, paper)
     columns = headings(definition)
     blocks = tuple(rank(block, columns) for block in draft.blocks)
-    return Table(
+    table = Table(
         name=section.name,
         title=section.title,
         about=about(definition, section, chosen),
@@ -90,25 +119,76 @@ def _build(definition: Definition, section: Section, rows: Sequence[OurRow], pap
         notes=notes(definition, section, chosen, blocks),
         commands=tuple(draft.commands),
     )
+    return [table, *comparison_tables(definition, section, draft.contests)]
 
 
 def _add_our_block(draft: _Draft, definition: Definition, section: Section, model: str, rows: Sequence[OurRow]) -> None:
     """The expected rows in order, each with every recipe that matches it, then whatever else was run."""
     lines: list[Row] = []
+    entries: list[tuple[str, OurRow]] = []
+    for expected, found in _sorted_out(section, rows):
+        own_lines = _our_lines(definition, expected, found)
+        lines += own_lines
+        draft.commands += _missing(definition, section, model, expected, found)
+        if found:
+            fullest = max(range(len(found)), key=lambda index: len(found[index].scored))
+            entries.append((own_lines[fullest].label, found[fullest]))
+    if not lines:
+        return
+    title = f"{definition.backbone(model).header} — run by this suite"
+    contest = hold(definition, title, entries)
+    if contest:
+        draft.contests.append(contest)
+        lines = _starred(definition, lines, below_best(definition, contest))
+    draft.blocks.append(Block(title, tuple(lines)))
+
+
+def _sorted_out(section: Section, rows: Sequence[OurRow]) -> list[tuple[Expected, list[OurRow]]]:
+    """Each expected row with the rows of ours that fill it, then the other rows by method."""
     left = list(rows)
+    sorted_out = []
     for expected in section.rows:
         found = [row for row in left if _is(row, expected)]
-        left = [row for row in left if row not in found]
-        lines += _our_lines(definition, expected, found)
-        draft.commands += _missing(definition, section, model, expected, found)
+        left = [row for row in left if not _is(row, expected)]
+        sorted_out.append((expected, found))
     for method in sorted({row.key.method for row in left}):
-        expected = Expected(method=method)
-        found = [row for row in left if row.key.method == method]
-        lines += _our_lines(definition, expected, found)
-        draft.commands += _missing(definition, section, model, expected, found)
-    if lines:
-        header = definition.backbone(model).header
-        draft.blocks.append(Block(f"{header} — run by this suite", tuple(lines)))
+        sorted_out.append((Expected(method=method), [row for row in left if row.key.method == method]))
+    return sorted_out
+
+
+def _starred(definition: Definition, lines: Sequence[Row], marked: set[tuple[str, str | None]]) -> list[Row]:
+    """``lines`` with a star on every cell whose row label and column are in ``marked``."""
+    positions = {position: name for name, position in score_positions(definition).items()}
+    return [
+        replace(
+            line,
+            cells=tuple(
+                replace(cell, starred=index in positions and (line.label, positions[index]) in marked)
+                for index, cell in enumerate(line.cells)
+            ),
+        )
+        for line in lines
+    ]
+
+
+def _check_against_published(
+    draft: _Draft, definition: Definition, section: Section, model: str, rows: Sequence[OurRow], paper: Path
+) -> None:
+    """Set each expected row that has a published counterpart against it; the published ones are its authors' own."""
+    backbone = definition.backbone(model)
+    columns = [column.published for column in definition.columns] + [definition.mean_published]
+    for expected, found in _sorted_out(section, rows):
+        for published in section.published if expected.published else ():
+            wanted = {**expected.published, "kind": "own"}
+            for row in load_published(paper / published.file):
+                named = row.labels["backbone"] in backbone.published and _matches(row, published)
+                if not named or not wanted.items() <= row.labels.items():
+                    continue
+                if not found:
+                    draft.not_run += sum(column in row.values for column in columns)
+                for ours in found:
+                    label = expected.label or expected.method
+                    draft.checks += check_row(definition, section.title, backbone.header, label, ours, row)
 
 
 def _is(row: OurRow, expected: Expected) -> bool:

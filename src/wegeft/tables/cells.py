@@ -52,6 +52,13 @@ def headings(definition: Definition) -> tuple[Heading, ...]:
     )
 
 
+def score_positions(definition: Definition) -> dict[str | None, int]:
+    """Where the cell of each subset stands in a row, and that of the mean (None)."""
+    first = sum(extra in _BEFORE for extra in definition.extras)
+    names = (*(column.subset for column in definition.columns), None)
+    return {name: first + offset for offset, name in enumerate(names)}
+
+
 def open_cells(definition: Definition) -> tuple[Cell, ...]:
     """A row that nobody has run."""
     return (OPEN,) * len(headings(definition))

@@ -19,6 +19,8 @@ _SPECIAL = {
     "±": r"$\pm$",
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
+    "−": "$-$",
+    "²": "$^2$",
     "×": r"$\times$",
     "–": "--",
     "—": "---",
@@ -70,8 +72,10 @@ def _cell(cell: Cell, quoted: bool) -> str:
         return OPEN_TEXT
     text = rf"\textit{{{escape(cell.text)}}}" if quoted else escape(cell.text)
     if cell.rank == "best":
-        return rf"\textbf{{{text}}}"
-    return rf"\underline{{{text}}}" if cell.rank == "second" else text
+        text = rf"\textbf{{{text}}}"
+    elif cell.rank == "second":
+        text = rf"\underline{{{text}}}"
+    return text + ("$^{*}$" if cell.starred else "")
 
 
 def _line(cells: list[str]) -> str:

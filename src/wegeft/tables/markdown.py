@@ -40,8 +40,10 @@ def _cell(cell: Cell, quoted: bool) -> str:
         return OPEN_TEXT
     text = f"*{escape(cell.text)}*" if quoted else escape(cell.text)
     if cell.rank == "best":
-        return f"**{text}**"
-    return f"<u>{text}</u>" if cell.rank == "second" else text
+        text = f"**{text}**"
+    elif cell.rank == "second":
+        text = f"<u>{text}</u>"
+    return text + (r" \*" if cell.starred else "")
 
 
 def _line(cells: list[str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from wegeft.tables.definition import Definition, Section
 from wegeft.tables.rows import OurRow
+from wegeft.tables.significance import LEVEL
 from wegeft.tables.table import Block
 
 
@@ -30,6 +31,11 @@ def notes(definition: Definition, section: Section, rows: Sequence[OurRow], bloc
     if any(cell.rank for block in blocks for row in block.rows for cell in row.cells):
         texts.append(
             "Bold is best and underlined second best within a block; a row with a failed seed is left out of this."
+        )
+    if any(cell.starred for block in blocks for row in block.rows for cell in row.cells):
+        texts.append(
+            f"* significantly below the best of its column (p < {LEVEL} after Holm's correction over all pairs and "
+            f"columns of the block): {section.name}_pairs has every test."
         )
     if any(row.dirty for row in rows):
         texts.append("† run from code with uncommitted changes, or whose commit is not known.")

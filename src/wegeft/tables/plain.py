@@ -37,7 +37,7 @@ def render_json(table: Table) -> str:
 
 def _row(table: Table, row: Row) -> dict[str, Any]:
     cells = {
-        heading.text: {"text": cell.text, "rank": cell.rank}
+        heading.text: {"text": cell.text, "rank": cell.rank, "starred": cell.starred}
         for heading, cell in zip(table.headings, row.cells, strict=True)
     }
     return {"label": row.label, "kind": row.kind, "cells": cells, "facts": row.facts}

@@ -17,11 +17,13 @@ class Cell:
         text: as printed, without marks; empty means that nothing is known.
         value: what ranking compares, already rounded as printed; None takes no part.
         rank: place among the ranked cells of its column.
+        starred: significantly below the best of its column (see ``significance``).
     """
 
     text: str
     value: float | None = None
     rank: Rank = ""
+    starred: bool = False
 
 
 OPEN = Cell("")

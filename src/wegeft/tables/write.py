@@ -9,6 +9,7 @@ from wegeft.records.store import Problem, Record, read_records
 from wegeft.tables import latex, markdown, plain
 from wegeft.tables.build import build_tables
 from wegeft.tables.definition import DEFINITIONS, Definition, check_task, known_tasks, load_definitions
+from wegeft.tables.reproduction import Check, reproduction_table
 from wegeft.tables.rows import OurRow, make_rows
 from wegeft.tables.table import Table
 
@@ -59,12 +60,19 @@ def make_tables(
     rows = make_rows(records)
     tables: list[Table] = []
     problems: list[Problem] = []
+    checks: list[Check] = []
+    not_run = 0
     for definition in definitions:
         try:
             check_task(definition, tasks)
-            tables += build_tables(definition, rows, paper)
+            family = build_tables(definition, rows, paper)
         except UserError as error:
             problems.append(Problem(f"{definition.name}.yaml", str(error)))
+            continue
+        tables += family.tables
+        checks += family.checks
+        not_run += family.not_run
+    tables.append(reproduction_table(checks, not_run))
     return tables, problems + _homeless_scores(definitions, rows)
 
 
