@@ -268,8 +268,8 @@ def check_rank(r: int, width: int, name: str) -> None:
 
 
 def cast_like(x: Tensor, *factors: Tensor) -> tuple[Tensor, ...]:
-    """``factors`` in the dtype of the activations ``x``; nothing is copied if they agree."""
-    return tuple(factor.to(x.dtype) for factor in factors)
+    """``factors`` in the dtype and on the device of the activations ``x``; nothing is copied if they agree."""
+    return tuple(factor.to(x) for factor in factors)
 
 
 def add_product(y_NO: Tensor, code_NR: Tensor, b_OR: Tensor) -> Tensor:

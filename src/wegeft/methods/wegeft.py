@@ -49,23 +49,20 @@ from wegeft.methods.linear import (
     zeros,
 )
 from wegeft.methods.weight_dropout import dropped_product
+from wegeft.schema import Strict
 
 Scheme = Literal["per_type", "all", "equal_width", "per_layer"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class WeGeFTConfig(LinearMethodConfig):
-    """Keys of WeGeFT.
+class UpdateConfig(Strict):
+    """What the formula of one layer needs to know.
 
     Attributes:
-        recipe, recipes: which published set of values the keys below refer to, and the sets; unused by the code.
         r: rank R.
         alpha: numerator of the scale s.
         scaling: s = α/r (v5), α/√r (as in rsLoRA) or 1 (v3, vision).
         side: which side of W is multiplied.
-        sharing: one (φ, ψ) per entry of ``target_modules`` (published), for all layers, for all layers of equal width,
-            or per layer; or a list of regular expressions, searched in the full module name: one pair per
-            expression, the first that fits, and one per layer where none does.
         zero: the factor that starts at zero.
         weight_dropout: probability of dropping an entry of W in Wφ while training, a new mask each forward (v5).
         code_dropout: probability of dropping an entry of the low-rank code ψx, while training.
@@ -75,13 +72,10 @@ class WeGeFTConfig(LinearMethodConfig):
         factor_dtype: dtype in which the factors are kept; ``backbone`` takes the weight's.
     """
 
-    recipe: str
-    recipes: dict[str, dict[str, object]]
     r: int = Field(ge=1)
     alpha: float = Field(gt=0)
     scaling: Literal["alpha_over_r", "alpha_over_sqrt_r", "one"]
     side: Literal["input", "output"]
-    sharing: Scheme | tuple[str, ...]
     zero: Literal["phi", "psi"]
     weight_dropout: float = Field(ge=0, lt=1)
     code_dropout: float = Field(ge=0, lt=1)
@@ -112,10 +106,25 @@ class WeGeFTConfig(LinearMethodConfig):
         return self
 
 
+class WeGeFTConfig(UpdateConfig, LinearMethodConfig):
+    """Keys of WeGeFT.
+
+    Attributes:
+        recipe, recipes: which published set of values the keys refer to, and the sets; unused by the code.
+        sharing: one (φ, ψ) per entry of ``target_modules`` (published), for all layers, for all layers of equal width,
+            or per layer; or a list of regular expressions, searched in the full module name: one pair per
+            expression, the first that fits, and one per layer where none does.
+    """
+
+    recipe: str
+    recipes: dict[str, dict[str, object]]
+    sharing: Scheme | tuple[str, ...]
+
+
 class WeGeFTUpdate(LowRankUpdate):
     """φ and ψ on one side of W; D is the width of that side."""
 
-    def __init__(self, config: WeGeFTConfig, base: Frozen, width: int) -> None:
+    def __init__(self, config: UpdateConfig, base: Frozen, width: int) -> None:
         super().__init__()
         device, dtype = base.device, _DTYPES.get(config.factor_dtype, base.weight.dtype)
         random = uniform((config.r, width), width, device, dtype)
@@ -141,7 +150,7 @@ class InputUpdate(WeGeFTUpdate):
     With the options of the ablations, ΔW = s·(block(Wφ + 1 b_R) ψ + 1 b_I).
     """
 
-    def __init__(self, config: WeGeFTConfig, base: Frozen, width: int) -> None:
+    def __init__(self, config: UpdateConfig, base: Frozen, width: int) -> None:
         super().__init__(config, base, width)
         device, dtype = base.device, self.phi_DR.dtype
         self.b_R = zeros((config.r,), device, dtype) if config.bias else None
@@ -159,7 +168,7 @@ class InputUpdate(WeGeFTUpdate):
         y_NO = add_product(base(x_NI), code_NR, *cast_like(x_NI, self.generated(base)))
         if self.b_I is None:
             return y_NO
-        return y_NO + self.scale * (x_NI @ self.b_I.to(x_NI.dtype))[..., None]
+        return y_NO + self.scale * (x_NI @ self.b_I.to(x_NI))[..., None]
 
     def uses_input_form(self, base: Frozen, x_NI: Tensor) -> bool:
         """Whether this forward pass takes the input form."""
@@ -175,7 +184,7 @@ class InputUpdate(WeGeFTUpdate):
     def generated(self, base: Frozen) -> Tensor:
         """B = block(Wφ + 1 b_R), with entries of W dropped while training with weight dropout: (O, R)."""
         weight_OI = base.weight
-        phi_IR = self.phi_DR.to(weight_OI.dtype)
+        phi_IR = self.phi_DR.to(weight_OI)
         if self.training and self.weight_dropout:
             return self._finish(dropped_product(weight_OI, phi_IR, self.weight_dropout))
         return self._finish(weight_OI @ phi_IR)
@@ -191,10 +200,10 @@ class InputUpdate(WeGeFTUpdate):
     def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:
         """(ψ, s·B); with biases the rank is one more, for the row b_I."""
         dtype = wide_dtype(base.weight)
-        a_RI = self.psi_RD.to(dtype)
-        b_OR = self._finish(base.weight.to(dtype) @ self.phi_DR.to(dtype)).to(dtype)
+        a_RI = self.psi_RD.to(base.device, dtype)
+        b_OR = self._finish(base.weight.to(dtype) @ self.phi_DR.to(base.device, dtype)).to(dtype)
         if self.b_I is not None:
-            a_RI = torch.cat([a_RI, self.b_I.to(dtype)[None]])
+            a_RI = torch.cat([a_RI, self.b_I.to(a_RI)[None]])
             b_OR = torch.cat([b_OR, torch.ones_like(b_OR[:, :1])], dim=1)
         return a_RI, self.scale * b_OR
 
@@ -211,7 +220,8 @@ class OutputUpdate(WeGeFTUpdate):
     def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:
         """(ψW, s·φ)."""
         dtype = wide_dtype(base.weight)
-        return self.psi_RD.to(dtype) @ base.weight.to(dtype), self.scale * self.phi_DR.to(dtype)
+        weight_OI, (psi_RO, phi_OR) = base.weight.to(dtype), (self.psi_RD, self.phi_DR)
+        return psi_RO.to(weight_OI) @ weight_OI, self.scale * phi_OR.to(weight_OI)
 
 
 class WeGeFT(LinearMethod):
@@ -230,18 +240,7 @@ class WeGeFT(LinearMethod):
 
     def group_of(self, site: Site) -> str:
         """Name of the group of layers that share a pair."""
-        match self.config.sharing:
-            case "per_type":
-                return site.target
-            case "all":
-                return "all"
-            case "per_layer":
-                return site.name
-            case "equal_width":
-                return f"width_{self.width(site)}"
-            case patterns:
-                fitting = (f"group_{i}" for i, p in enumerate(patterns) if re.search(p, site.name))
-                return next(fitting, site.name)
+        return group_name(self.config.sharing, site.name, site.target, self.width(site))
 
     def build_update(self, sites: Sequence[Site]) -> WeGeFTUpdate:
         """The pair that ``sites`` share; they need equal widths on the edited side."""
@@ -256,12 +255,38 @@ class WeGeFT(LinearMethod):
         if self.config.block == "mlp_mixer" and len({site.base.out_features for site in sites}) > 1:
             raise UserError("method.block=mlp_mixer mixes rows, so layers that share it need equal output widths.")
         check_rank(self.config.r, width, sites[0].name)
-        update = InputUpdate if self.config.side == "input" else OutputUpdate
-        return update(self.config, sites[0].base, width)
+        return build_update(self.config, sites[0].base)
 
     def width(self, site: Site) -> int:
         """D, the width of the side of W that is multiplied."""
-        return site.base.in_features if self.config.side == "input" else site.base.out_features
+        return edited_width(self.config, site.base)
+
+
+def edited_width(config: UpdateConfig, base: Frozen) -> int:
+    """D, the width of the side of W that is multiplied."""
+    return base.in_features if config.side == "input" else base.out_features
+
+
+def build_update(config: UpdateConfig, base: Frozen) -> WeGeFTUpdate:
+    """A new pair for a layer like ``base``, on its device."""
+    update = InputUpdate if config.side == "input" else OutputUpdate
+    return update(config, base, edited_width(config, base))
+
+
+def group_name(sharing: Scheme | Sequence[str], name: str, target: str, width: int) -> str:
+    """The group of the layer ``name``, which ``target`` named and whose edited side has ``width``."""
+    match sharing:
+        case "per_type":
+            return target
+        case "all":
+            return "all"
+        case "per_layer":
+            return name
+        case "equal_width":
+            return f"width_{width}"
+        case patterns:
+            fitting = (f"group_{i}" for i, pattern in enumerate(patterns) if re.search(pattern, name))
+            return next(fitting, name)
 
 
 def input_form_is_cheaper(tokens: int, d_in: int, d_out: int, with_gradient: bool) -> bool:

@@ -1,0 +1,86 @@
+"""The tuner that puts WeGeFT layers into a model, as PEFT's tuners do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTuner
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from torch import nn
+
+from wegeft.methods.linear import uniform
+from wegeft.methods.wegeft import WeGeFTUpdate, build_update, edited_width, group_name
+from wegeft.peft.config import WeGeFTConfig
+from wegeft.peft.layer import WeGeFTLayer
+
+_DEFAULT_TARGETS = {name: list(names) for name, names in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.items()}
+
+
+class WeGeFTModel(BaseTuner):
+    """Replaces the targeted linear layers; the first layer of each group owns the factors that the others use."""
+
+    prefix = "wegeft_"
+    tuner_layer_cls = WeGeFTLayer
+    target_module_mapping = _DEFAULT_TARGETS
+    _owners: dict[str, WeGeFTLayer]
+
+    def inject_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Add one adapter; its groups are its own."""
+        object.__setattr__(self, "_owners", {})  # the owners are submodules of the model already
+        super().inject_adapter(*args, **kwargs)
+
+    def _create_and_replace(
+        self,
+        peft_config: Any,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        """Give ``target`` an adapter, wrapping it first if it has none."""
+        if parameter_name is not None:
+            raise ValueError("WeGeFT adapts modules, not bare parameters.")
+        layer = target if isinstance(target, WeGeFTLayer) else WeGeFTLayer(target, adapter_name)
+        self._share(peft_config, adapter_name, layer, current_key)
+        layer.set_adapter(layer.active_adapters, inference_mode=peft_config.inference_mode)
+        if layer is target:
+            return
+        if adapter_name not in self.active_adapters:  # an additional adapter is not trained until it is set
+            layer.requires_grad_(False)
+        self._replace_module(parent, target_name, layer, target)
+
+    def _share(self, config: WeGeFTConfig, adapter_name: str, layer: WeGeFTLayer, key: str) -> None:
+        """Let ``layer`` own the factors of its group if it is the first, or borrow them."""
+        update_config = config.update_config()
+        width = edited_width(update_config, layer.view)
+        group = group_name(config.sharing, key, _matching_target(config, key), width)
+        owner = self._owners.get(group)
+        if owner is None:
+            update = build_update(update_config, layer.view)
+            if not config.init_weights:
+                _randomise(update, width)
+            layer.own(adapter_name, update)
+            self._owners[group] = layer
+        elif edited_width(update_config, owner.view) != width:
+            raise ValueError(
+                f"sharing={config.sharing} needs layers of equal {config.side} width, but {key} has {width} and "
+                f"another layer of its group {edited_width(update_config, owner.view)}."
+            )
+        else:
+            layer.borrow(adapter_name, owner)
+
+
+def _matching_target(config: WeGeFTConfig, key: str) -> str:
+    """The entry of ``target_modules`` that names the module, or the last part of its name."""
+    targets = config.target_modules if isinstance(config.target_modules, set | list) else ()
+    fitting = [target for target in targets if key == target or key.endswith(f".{target}")]
+    return max(fitting, key=len) if fitting else key.rpartition(".")[2]
+
+
+def _randomise(update: WeGeFTUpdate, width: int) -> None:
+    """Draw both factors at random."""
+    for factor in (update.phi_DR, update.psi_RD):
+        rows, columns = factor.shape
+        factor.data.copy_(uniform((rows, columns), width, factor.device, factor.dtype))

@@ -1,0 +1,440 @@
+"""WeGeFT in an unchanged PEFT: what PEFT's own shared tests ask of every tuner of linear layers, and WeGeFT's part.
+
+Of those shared tests, these do not apply: batches that mix adapters and weighted sums of adapters (they are LoRA's),
+prompt learning, embeddings and convolutions (WeGeFT adapts linear layers), and quantised checkpoints for a GPU.
+"""
+
+import copy
+import json
+import pickle  # noqa: TID251  # PEFT promises that its models can be pickled; nothing from outside is read here
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from tests.methods.tiny import attach, logits, loss, method_from_yaml, tiny_llama, token_ids
+from wegeft.peft import WeGeFTConfig, WeGeFTLayer
+
+# PEFT asks transformers for a property that the latter has renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "v5": {"weight_dropout": 0.1},
+    "v3": {"scaling": "one", "zero": "psi"},
+    "per_layer": {"sharing": "per_layer"},
+    "equal_width": {"sharing": "equal_width"},
+    "patterns": {"sharing": ["q_proj|k_proj", "v_proj"]},
+    "output": {"side": "output"},
+    "generated": {"form": "generated"},
+    "block": {"block": "gelu", "zero": "psi"},
+    "biases": {"factor_bias": True},
+}
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def config(variant: str = "v5", **changes: Any) -> WeGeFTConfig:
+    return WeGeFTConfig(**{"r": 4, "alpha": 8, "target_modules": list(TARGETS), **VARIANTS[variant], **changes})
+
+
+def adapted(variant: str = "v5", dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
+    """A PEFT model whose adapter has moved away from its start, in evaluation mode."""
+    torch.manual_seed(1)
+    model = peft.get_peft_model(tiny_llama(dtype=dtype), config(variant, **changes))
+    move(model)
+    return model.eval()
+
+
+def move(model: nn.Module, adapter: str = "default", seed: int = 2) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if f"wegeft_update.{adapter}." in name:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def layers(model: nn.Module) -> Iterator[WeGeFTLayer]:
+    return (module for module in model.modules() if isinstance(module, WeGeFTLayer))
+
+
+@every_variant
+def test_starts_as_the_plain_model(variant: str) -> None:
+    model = peft.get_peft_model(tiny_llama(), config(variant)).eval()
+    assert torch.equal(logits(model), logits(tiny_llama()))
+    assert not torch.equal(logits(adapted(variant)), logits(tiny_llama()))
+
+
+def test_random_factors_on_request() -> None:
+    model = peft.get_peft_model(tiny_llama(), config(init_weights=False)).eval()
+    assert not torch.equal(logits(model), logits(tiny_llama()))
+
+
+def test_computes_what_the_method_computes() -> None:
+    model = adapted()
+    method = attach(method_from_yaml("wegeft", "r=4", "alpha=8"), tiny_llama())
+    state = {
+        f"adapter.updates.{name.rpartition('.wegeft_update')[0].rpartition('.')[2]}.{name.rpartition('.')[2]}": p
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
+    method.load_adapter_state(state)
+    assert torch.equal(logits(method.backbone), logits(model))
+
+
+@every_variant
+def test_trains_only_the_factors(variant: str) -> None:
+    model = adapted(variant)
+    model.train()
+    loss(model).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None) == ("wegeft_" in name), name
+
+
+def test_gradient_checkpointing_gives_the_same_gradients() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = adapted()
+        if checkpointing:
+            model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        torch.manual_seed(5)
+        loss(model).backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
+
+
+@every_variant
+def test_saves_shared_factors_once_and_loads(variant: str, tmp_path: Path) -> None:
+    model = adapted(variant)
+    model.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "README.md",
+    }
+    saved = load_file(tmp_path / "adapter_model.safetensors")
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    assert sum(v.numel() for v in saved.values()) == sum(p.numel() for p in trainable)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path)).eval()
+    assert torch.equal(logits(loaded), logits(model))
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "WEGEFT"
+
+
+def test_loads_without_allocating_twice(tmp_path: Path) -> None:
+    model = adapted()
+    model.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path), low_cpu_mem_usage=True).eval()
+    assert torch.equal(logits(loaded), logits(model))
+
+
+def test_goes_on_training_after_loading(tmp_path: Path) -> None:
+    adapted().save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path), is_trainable=True)
+    loss(loaded).backward()
+    assert all(p.grad is not None for n, p in loaded.named_parameters() if "wegeft_" in n)
+
+
+def test_keeps_the_given_config_object(tmp_path: Path) -> None:
+    adapted().save_pretrained(tmp_path)
+    given = config()
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path), is_trainable=False, config=given)
+    assert loaded.peft_config["default"] is given
+    assert given.inference_mode
+
+
+def test_config_round_trip(tmp_path: Path) -> None:
+    given = config("patterns", modules_to_save=["lm_head"])
+    given.save_pretrained(str(tmp_path))
+    read = peft.PeftConfig.from_pretrained(str(tmp_path))
+    assert isinstance(read, WeGeFTConfig)
+    # PEFT marks what it saves as an adapter for inference.
+    assert {**read.to_dict(), "inference_mode": False} == given.to_dict()
+
+
+def test_several_adapters(tmp_path: Path) -> None:
+    model = adapted()
+    first = logits(model)
+    model.add_adapter("second", config("per_layer"))
+    move(model, "second", seed=7)
+    assert torch.equal(logits(model), first)
+    model.set_adapter("second")
+    second = logits(model)
+    assert not torch.equal(second, first)
+    assert {n.split("wegeft_update.")[1].split(".")[0] for n, p in model.named_parameters() if p.requires_grad} == {
+        "second"
+    }
+    model.save_pretrained(tmp_path)
+    other = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path)).eval()
+    assert other.load_adapter(str(tmp_path / "second"), "second").missing_keys == []
+    assert torch.equal(logits(other), first)
+    other.set_adapter("second")
+    assert torch.equal(logits(other), second)
+    model.set_adapter("default")
+    assert torch.equal(logits(model), first)
+
+
+def test_only_the_chosen_adapter_is_saved_whatever_the_names(tmp_path: Path) -> None:
+    model = adapted()
+    expected = len(get_peft_model_state_dict(model))
+    for name in ("default2", "other_default", "foodefault_bar", "efaul"):
+        model.add_adapter(name, config())
+    model.save_pretrained(tmp_path, selected_adapters=["default"])
+    assert len(load_file(tmp_path / "adapter_model.safetensors")) == expected
+
+
+@pytest.mark.filterwarnings("ignore:Adapter .* was active which is now deleted")
+def test_delete_adapter() -> None:
+    model = adapted()
+    first = logits(model)
+    model.add_adapter("second", config())
+    move(model, "second", seed=7)
+    model.set_adapter("second")
+    model.delete_adapter("second")
+    assert "second" not in model.peft_config
+    assert not any("second" in name for name, _ in model.named_parameters())
+    assert torch.equal(logits(model.base_model), first)
+    with pytest.raises(ValueError, match="Adapter second does not exist"):
+        model.delete_adapter("second")
+    model.add_adapter("second", config())  # the name is free again, and so are its groups
+    model.set_adapter("second")
+    assert torch.equal(logits(model), logits(tiny_llama()))
+    model.set_adapter("default")
+    model.delete_adapter("default")
+    model.delete_adapter("second")
+    assert torch.equal(logits(model.base_model), logits(tiny_llama()))
+
+
+def test_deleting_an_inactive_adapter_changes_nothing() -> None:
+    model = adapted()
+    first = logits(model)
+    model.add_adapter("second", config())
+    model.delete_adapter("second")
+    assert model.active_adapters == ["default"]
+    assert torch.equal(logits(model), first)
+
+
+@every_variant
+def test_disable_adapter(variant: str) -> None:
+    model = adapted(variant)
+    before = logits(model)
+    with model.disable_adapter():
+        assert torch.equal(logits(model), logits(tiny_llama()))
+    assert torch.equal(logits(model), before)
+
+
+def test_disabled_after_merging_is_plain() -> None:
+    model = adapted()
+    model.merge_adapter()
+    with model.disable_adapter():
+        assert torch.equal(logits(model), logits(tiny_llama()))
+
+
+@every_variant
+def test_merges_exactly_and_back(variant: str) -> None:
+    model = adapted(variant, torch.float64)
+    before = logits(model)
+    plain = {n: p.detach().clone() for n, p in model.named_parameters()}
+    model.merge_adapter()
+    torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-10)
+    model.unmerge_adapter()
+    assert all(torch.equal(p, plain[n]) for n, p in model.named_parameters())
+    assert torch.equal(logits(model), before)
+    merged = model.merge_and_unload(safe_merge=True)
+    torch.testing.assert_close(logits(merged), before, rtol=0, atol=1e-10)
+    assert not list(layers(merged))
+    assert merged.state_dict().keys() == tiny_llama().state_dict().keys()
+
+
+def test_merging_twice_changes_nothing() -> None:
+    model = adapted()
+    model.merge_adapter()
+    once = logits(model)
+    with pytest.warns(UserWarning, match="All adapters are already merged"):
+        model.merge_adapter()
+    assert torch.equal(logits(model), once)
+
+
+def test_unmerging_what_is_not_merged_warns() -> None:
+    with pytest.warns(UserWarning, match="Already unmerged"):
+        next(layers(adapted())).unmerge()
+
+
+def test_adapters_merge_on_top_of_each_other_from_the_plain_weight() -> None:
+    model = adapted(dtype=torch.float64)
+    model.add_adapter("second", config())
+    model.base_model.set_adapter("second")
+    move(model, "second", seed=7)
+    model.base_model.set_adapter(["default", "second"])
+    model.eval()
+    both = logits(model)
+    merged = copy.deepcopy(model).merge_and_unload()
+    torch.testing.assert_close(logits(merged), both, rtol=0, atol=1e-10)
+    model.merge_adapter(["default"])
+    with pytest.warns(UserWarning, match="additionally merging second"):
+        model.merge_adapter(["second"])
+    torch.testing.assert_close(logits(model), both, rtol=0, atol=1e-10)
+
+
+def test_unload_gives_the_plain_model() -> None:
+    plain = adapted().unload()
+    assert torch.equal(logits(plain), logits(tiny_llama()))
+
+
+def test_safe_merge_refuses_broken_factors_and_keeps_the_weights() -> None:
+    model = adapted()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "wegeft_" in name:
+                parameter[0] = torch.nan
+    with pytest.raises(
+        ValueError, match=r"NaNs detected in the merged weights. The adapter default seems to be broken"
+    ):
+        model.merge_and_unload(safe_merge=True)
+    with model.disable_adapter():
+        assert torch.equal(logits(model), logits(tiny_llama()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    model = adapted(dtype=dtype)
+    assert {p.dtype for n, p in model.named_parameters() if "wegeft_" in n} == {torch.float32}
+    assert model(token_ids()).logits.dtype == dtype
+    model.generate(token_ids(), attention_mask=torch.ones(3, 9), max_new_tokens=2)
+    kept = peft.get_peft_model(tiny_llama(dtype=dtype), config(), autocast_adapter_dtype=False)
+    kept.add_adapter("added", config(), autocast_adapter_dtype=False)
+    assert {p.dtype for n, p in kept.named_parameters() if "wegeft_" in n} == {dtype}
+    kept.merge_and_unload()
+
+
+def test_generates_with_positional_and_named_arguments() -> None:
+    model = adapted()
+    ids, mask = token_ids(), torch.ones(3, 9)
+    one = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=3, do_sample=False)
+    assert torch.equal(one, model.generate(ids, attention_mask=mask, max_new_tokens=3, do_sample=False))
+
+
+@pytest.mark.parametrize(
+    ("targets", "changes", "count"),
+    [
+        (TARGETS, {"layers_to_transform": [0]}, 5),
+        (TARGETS, {"exclude_modules": ["k_proj"]}, 8),
+        (r".*\.[qv]_proj", {}, 4),
+        ("all-linear", {"sharing": "equal_width"}, 14),
+        (None, {}, 4),
+    ],
+    ids=["layers", "exclude", "regex", "all_linear", "default"],
+)
+def test_targets(targets: Any, changes: dict[str, Any], count: int) -> None:
+    model = peft.get_peft_model(tiny_llama(), config(target_modules=targets, **changes))
+    assert len(list(layers(model))) == count
+
+
+@pytest.mark.parametrize(("sharing", "owners"), [("per_type", 5), ("per_layer", 10), ("equal_width", 2)])
+def test_one_owner_per_group(sharing: str, owners: int) -> None:
+    model = adapted(sharing=sharing)
+    assert sum(bool(len(layer.wegeft_update)) for layer in layers(model)) == owners
+
+
+def test_modules_to_save_and_biases(tmp_path: Path) -> None:
+    model = adapted(modules_to_save=["lm_head"])
+    loss(model).backward()
+    assert model.get_parameter("base_model.model.lm_head.modules_to_save.default.weight").grad is not None
+    with torch.no_grad():
+        model.get_parameter("base_model.model.lm_head.modules_to_save.default.weight").mul_(2)
+    model.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path)).eval()
+    assert torch.equal(logits(loaded), logits(model))
+
+
+@pytest.mark.parametrize(("bias", "count"), [("none", 0), ("wegeft_only", 4), ("all", 13)])
+def test_backbone_biases(bias: str, count: int) -> None:
+    model = peft.get_peft_model(tiny_gpt2(), config(target_modules=["c_attn", "mlp.c_fc"], bias=bias))
+    assert sum(p.requires_grad for n, p in model.named_parameters() if n.endswith(".bias")) == count
+
+
+def tiny_gpt2() -> nn.Module:
+    torch.manual_seed(0)
+    gpt2 = GPT2Config(vocab_size=61, n_positions=16, n_embd=24, n_layer=2, n_head=2, initializer_range=0.2)
+    return GPT2LMHeadModel(gpt2)
+
+
+def test_conv1d_merges() -> None:
+    model = peft.get_peft_model(tiny_gpt2(), config(target_modules=["c_attn", "mlp.c_fc"])).eval()
+    move(model)
+    before = logits(model)
+    torch.testing.assert_close(logits(model.merge_and_unload()), before, rtol=0, atol=1e-5)
+
+
+def test_delta_weight_is_what_merging_adds() -> None:
+    model = adapted(dtype=torch.float64)
+    layer = list(layers(model))[-1]  # one that borrows its factors
+    delta, plain = layer.get_delta_weight("default"), layer.weight.clone()
+    layer.merge()
+    torch.testing.assert_close(layer.weight, plain + delta, rtol=0, atol=1e-12)
+
+
+def test_converts_to_lora_by_pefts_own_function() -> None:
+    model = adapted()
+    lora_config, state = peft.convert_to_lora(model, rank=4)
+    assert lora_config.peft_type == peft.PeftType.LORA
+    lora = peft.get_peft_model(tiny_llama(), lora_config).eval()
+    peft.set_peft_model_state_dict(lora, state)
+    torch.testing.assert_close(logits(lora), logits(model), rtol=0, atol=1e-4)
+
+
+def test_copies_and_pickles() -> None:
+    model = adapted()
+    before = logits(model)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(logits(twin), before)
+        owned = {id(module) for module in twin.modules()}
+        assert all(id(layer.update_of("default")) in owned for layer in layers(twin))
+
+
+def test_as_an_adapter_of_transformers(tmp_path: Path) -> None:
+    model = tiny_llama()
+    model.add_adapter(config())
+    move(model)
+    model.eval()
+    before = logits(model)
+    assert not torch.equal(before, logits(tiny_llama()))
+    model.save_pretrained(tmp_path)
+    other = tiny_llama()
+    other.load_adapter(str(tmp_path))
+    assert torch.equal(logits(other.eval()), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"r": 0}, "r\n"),
+        ({"zero": "neither"}, "zero\n"),
+        ({"weight_dropout": 1.0}, "weight_dropout\n"),
+        ({"form": "input", "weight_dropout": 0.1}, "method.form=input"),
+        ({"target_modules": "q_proj", "layers_to_transform": [0]}, "need target_modules to be a list"),
+    ],
+)
+def test_refuses_bad_values(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+def test_refuses_layers_of_unequal_width_in_a_group() -> None:
+    with pytest.raises(ValueError, match="needs layers of equal input width"):
+        peft.get_peft_model(tiny_llama(), config(sharing="all"))
+
+
+def test_refuses_other_layers_and_mixed_batches() -> None:
+    with pytest.raises(TypeError, match="WeGeFT adapts linear layers, not Embedding"):
+        peft.get_peft_model(tiny_llama(), config(target_modules=["embed_tokens"]))
+    with pytest.raises(ValueError, match="does not mix adapters"):
+        next(layers(adapted()))(torch.ones(1, 32), adapter_names=["default"])
