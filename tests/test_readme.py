@@ -28,7 +28,7 @@ def test_every_run_command_runs(command: str, project_root: Path) -> None:
         words += ["training.max_steps=2", "evaluation.limit=1"]
     elif not any(word.startswith("mode=") for word in words):
         words += ["mode=plan"]
-    typed = [sys.executable, project_root / "run.py", *words]
+    typed = [sys.executable, str(project_root / "run.py"), *words]
     done = subprocess.run(typed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "wegeft" in done.stdout
