@@ -90,12 +90,13 @@ def read_samples(path: Path) -> list[Sample]:
     """
     if not path.is_file():
         raise UserError(f"there are no samples at {path}.")
+    if not path.stat().st_size:
+        raise UserError(f"{path} holds no samples.")
     samples = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines(), which also splits at the line separators that JSON leaves as they are within a text.
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
         try:
             samples.append(Sample(**json.loads(line)))
         except (json.JSONDecodeError, TypeError) as error:
             raise UserError(f"{path}, line {number} is not a sample: {error}.") from error
-    if not samples:
-        raise UserError(f"{path} holds no samples.")
     return samples

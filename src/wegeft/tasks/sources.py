@@ -207,7 +207,7 @@ def _json_array(path: Path, text: str) -> list[Any]:
 
 def _json_lines(path: Path, text: str) -> list[Any]:
     rows = []
-    for number, line in enumerate(text.splitlines()):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else []):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
