@@ -37,7 +37,12 @@ def make_config(
         "data": {"root": None},
         "scale": {"name": scale},
         "model": {"name": model, "source": "packaged", "weights": "pretrained"},
-        "task": {"name": task, "source": {"rows": 500}, "sources": {"mini": {"rows": 500}}},
+        "task": {
+            "name": task,
+            "source": {"rows": 500},
+            "sources": {"mini": {"rows": 500}},
+            "by_scale": {"mini": {"n": 1}},
+        },
         "method": {
             "name": method,
             "r": 8,

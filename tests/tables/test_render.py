@@ -96,7 +96,7 @@ def test_every_latex_table_is_balanced(rendered: Path) -> None:
         for line in body.splitlines():
             if line.endswith(r"\\") and "multicolumn" not in line:
                 assert line.count("&") + 1 == columns, (path.name, line)
-        assert set(re.findall(r"\\multicolumn\{(\d+)\}", text)) == {str(columns)}
+        assert set(re.findall(r"\\multicolumn\{(\d+)\}", text)) <= {str(columns)}
 
 
 def test_every_csv_is_a_rectangle_that_python_reads(rendered: Path) -> None:

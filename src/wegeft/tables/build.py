@@ -98,6 +98,7 @@ def _derived(definition: Definition, scale: str, protocol: str) -> Section:
 
 
 def _build(draft: _Draft, definition: Definition, section: Section, rows: Sequence[OurRow], paper: Path) -> list[Table]:
+    definition = definition.for_section(section)
     chosen = [row for row in rows if (row.key.scale, row.key.protocol) == _place(section)]
     if not definition.derived_sections:
         chosen = [row for row in chosen if row.key.model in section.backbones]

@@ -66,7 +66,7 @@ def open_cells(definition: Definition) -> tuple[Cell, ...]:
 
 def cells_of_our_row(definition: Definition, row: OurRow) -> tuple[Cell, ...]:
     """Mean ± deviation over the finished seeds; a row without any says how its seeds ended."""
-    scores = [row.score(column.subset) for column in definition.columns]
+    scores = [row.score(*column.subsets) for column in definition.columns]
     return (
         *(_extra(definition, row, extra) for extra in definition.extras if extra in _BEFORE),
         *(score_cell(definition, score) for score in (*scores, row.mean)),
@@ -156,7 +156,7 @@ def _steps(row: OurRow) -> str:
 
 
 def _chance(definition: Definition, row: OurRow, extra: Extra) -> Cell:
-    level = row.chance(column.subset for column in definition.columns)
+    level = row.chance(definition.counted)
     if level is None or row.mean is None:
         return OPEN
     if extra == "chance":

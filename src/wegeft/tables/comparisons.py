@@ -113,7 +113,7 @@ def _pair(definition: Definition, contest: Contest, one: Comparison, column: str
 
 def _wins(definition: Definition, section: Section, contest: Contest, position: int, about: tuple[str, ...]) -> Table:
     suffix = "" if position == 0 else f"_{contest.rows[0].key.model}"
-    ranks = rank_rows(contest.rows, [column.subset for column in definition.columns])
+    ranks = rank_rows(contest.rows, definition.counted)
     rows = []
     for index, label in enumerate(contest.labels):
         cells = [Cell(_tally(contest, index, other)) for other in range(len(contest.labels))]

@@ -22,11 +22,26 @@ Extra = Literal["parameters", "percent", "learning_rate", "steps", "chance", "ab
 
 
 class Column(Strict):
-    """One score column: a subset of the task, and what published files call it (None: nowhere published)."""
+    """One score column.
+
+    Attributes:
+        subset: subset of the task that it shows, or a name for the mean of ``mean_of``.
+        header: what the table calls it.
+        published: what published files call it; None: nowhere published.
+        mean_of: subsets whose unweighted mean it shows; empty: the subset alone.
+        counted: whether the table's mean covers it; leaked sets are shown and not counted.
+    """
 
     subset: str
     header: str
     published: str | None = None
+    mean_of: tuple[str, ...] = ()
+    counted: bool = True
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """The subsets behind the column."""
+        return self.mean_of or (self.subset,)
 
 
 class Backbone(Strict):
@@ -84,6 +99,7 @@ class Section(Strict):
         backbones: names of the definition's backbones, one block of rows each.
         rows: rows that must be there; a missing one is shown open, with the command that fills it.
         overrides: what a command needs besides method, task, scale, model, protocol and seed.
+        columns: score columns, where this scale has others than the definition's.
         published: published rows beside ours; empty at scales that no paper has used.
         notes: sentences under the table.
     """
@@ -95,6 +111,7 @@ class Section(Strict):
     backbones: tuple[str, ...]
     rows: tuple[Expected, ...]
     overrides: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -136,6 +153,16 @@ class Definition(Strict):
     seeds: tuple[int, ...]
     sections: tuple[Section, ...]
     derived_sections: bool = True
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The subsets that the mean covers, each once."""
+        names = (subset for column in self.columns if column.counted for subset in column.subsets)
+        return tuple(dict.fromkeys(names))
+
+    def for_section(self, section: Section) -> "Definition":
+        """The definition with the columns that ``section`` has."""
+        return self.model_copy(update={"columns": section.columns}) if section.columns else self
 
     def backbone(self, name: str) -> Backbone:
         """The backbone called ``name``; one that the definition does not know stands under its own name."""

@@ -65,16 +65,15 @@ def check_row(
     definition: Definition, section: str, backbone: str, label: str, ours: OurRow, published: PublishedRow
 ) -> list[Check]:
     """A check for every column that both have."""
-    names = [(column.header, column.subset, column.published) for column in definition.columns]
+    names = [(column.header, column.subsets, column.published) for column in definition.columns]
     checks = []
-    for header, subset, name in (*names, (definition.mean, None, definition.mean_published)):
-        statistic = ours.mean if subset is None else ours.score(subset)
+    for header, subsets, name in (*names, (definition.mean, (), definition.mean_published)):
+        statistic = ours.score(*subsets) if subsets else ours.mean
         if statistic is None or name is None or name not in published.values:
             continue
         printed = float(published.values[name])
-        subsets = [subset] if subset else [column.subset for column in definition.columns]
         between = (statistic.std or 0.0) * definition.factor / math.sqrt(statistic.n)
-        within = _test_error(ours, subsets) * definition.factor
+        within = _test_error(ours, subsets or definition.counted) * definition.factor
         low, high = interval(statistic.mean * definition.factor - printed, between, within, statistic.n)
         ours_value = statistic.mean * definition.factor
         checks.append(Check(section, backbone, label, header, printed, ours_value, statistic.n, low, high))

@@ -83,10 +83,10 @@ class OurRow:
         states = [run["provenance"]["git"] for run in self.runs]
         return sum(state is None or state["dirty"] for state in states)
 
-    def score(self, subset: str) -> Statistic | None:
-        """Over the seeds that scored ``subset``."""
-        found = (run["evaluation"]["scores"].get(subset) for run in self.scored)
-        return Statistic.of(score["value"] for score in found if score is not None)
+    def score(self, *subsets: str) -> Statistic | None:
+        """Over the seeds that scored all of ``subsets``, of their unweighted mean."""
+        found = ([run["evaluation"]["scores"].get(subset) for subset in subsets] for run in self.scored)
+        return Statistic.of(statistics.fmean(one["value"] for one in scores) for scores in found if all(scores))
 
     @cached_property
     def mean(self) -> Statistic | None:

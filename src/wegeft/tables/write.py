@@ -80,7 +80,9 @@ def _homeless_scores(definitions: Sequence[Definition], rows: Iterable[OurRow]) 
     """Scores of a known task that no table has a column for: a renamed subset must not vanish silently."""
     columns: dict[str, set[str]] = {}
     for definition in definitions:
-        columns.setdefault(definition.task, set()).update(column.subset for column in definition.columns)
+        known = columns.setdefault(definition.task, set())
+        for one in (definition, *map(definition.for_section, definition.sections)):
+            known.update(subset for column in one.columns for subset in column.subsets)
     problems = []
     for row in rows:
         for run in row.scored if row.key.task in columns else ():
