@@ -30,6 +30,9 @@ MODES = {
     "run": "wegeft.experiment:run",
     "evaluate": "wegeft.experiment:evaluate",
     "plan": "wegeft.plan:plan",
+    "rescore": "wegeft.inspection:rescore",
+    "samples": "wegeft.inspection:samples",
+    "contamination": "wegeft.inspection:contamination",
 }
 """Mode → ``module:function`` that takes the :class:`RunConfig`; imported only when chosen."""
 

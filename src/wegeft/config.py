@@ -12,11 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wegeft.errors import UserError
-from wegeft.evaluation.config import EvaluationConfig
+from wegeft.evaluation.config import EvaluationConfig, Which
 from wegeft.schema import Strict, load_target, validate
 from wegeft.tasks.protocol import ProtocolConfig
 
-Mode = Literal["run", "plan", "evaluate"]
+Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination"]
 ScaleName = Literal["mini", "small", "paper"]
 Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
 
@@ -88,6 +88,14 @@ class LoggerConfig(Strict):
     mode: Literal["online", "offline"]
 
 
+class SamplesConfig(Strict):
+    """Which answers of a run ``mode=samples`` shows."""
+
+    which: Which
+    subset: str | None
+    limit: int | None = Field(ge=1)
+
+
 class RunConfig(Strict):
     """Everything one run is told."""
 
@@ -95,6 +103,8 @@ class RunConfig(Strict):
     seed: int = Field(ge=0, lt=2**32)
     force: bool
     adapter: str | None
+    run: str | None
+    samples: SamplesConfig
     output_dir: str
     records_dir: str
     data: DataConfig

@@ -6,18 +6,15 @@ Does not: score anything again, or change the samples.
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from wegeft.errors import UserError
+from wegeft.evaluation.config import Which
 from wegeft.evaluation.rescore import task_of_run
 from wegeft.evaluation.samples import SAMPLES, Sample, read_samples
-
-Which = Literal["all", "right", "wrong", "unreadable"]
-"""Which answers to show; ``unreadable`` ones are those in which the rule found no answer."""
 
 PAGE = 5
 """Answers shown before a person is asked whether to go on."""

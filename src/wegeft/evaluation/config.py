@@ -3,9 +3,14 @@
 Does not: hold prompts, extraction rules or the number of new tokens (the task does), or import torch.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from wegeft.schema import Strict
+
+Which = Literal["all", "right", "wrong", "unreadable"]
+"""Which answers of a run to show; ``unreadable`` ones are those in which the rule found no answer."""
 
 
 class EvaluationConfig(Strict):

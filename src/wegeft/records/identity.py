@@ -14,6 +14,8 @@ RUN_ID_LENGTH = 12
 # Dotted key -> why it cannot change a result. A key that names a group removes the whole group.
 IGNORED_KEYS: Mapping[str, str] = {
     "mode": "a plan, a run and a re-evaluation of one configuration concern the same result",
+    "run": "names a run to look at",
+    "samples": "which answers of a run to look at",
     "force": "says whether to repeat a run, not what the run is",
     "output_dir": "where checkpoints and samples are kept",
     "records_dir": "where the record is kept",
