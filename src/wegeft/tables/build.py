@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wegeft.errors import UserError
+from wegeft.tables.appendix import appendix
 from wegeft.tables.cells import (
     cells_of_our_row,
     cells_of_published_row,
@@ -49,6 +50,7 @@ class _Draft:
 
     blocks: list[Block] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    shown: list[tuple[str, OurRow]] = field(default_factory=list)
     contests: list[Contest] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     not_run: int = 0
@@ -120,7 +122,11 @@ def _build(draft: _Draft, definition: Definition, section: Section, rows: Sequen
         notes=notes(definition, section, chosen, blocks),
         commands=tuple(draft.commands),
     )
-    return [table, *comparison_tables(definition, section, draft.contests)]
+    return [
+        table,
+        *comparison_tables(definition, section, draft.contests),
+        *appendix(section.name, section.title, draft.shown),
+    ]
 
 
 def _add_our_block(draft: _Draft, definition: Definition, section: Section, model: str, rows: Sequence[OurRow]) -> None:
@@ -130,6 +136,7 @@ def _add_our_block(draft: _Draft, definition: Definition, section: Section, mode
     for expected, found in _sorted_out(section, rows):
         own_lines = _our_lines(definition, expected, found)
         lines += own_lines
+        draft.shown += [(line.label, row) for line, row in zip(own_lines, found, strict=False)]
         draft.commands += _missing(definition, section, model, expected, found)
         if found:
             fullest = max(range(len(found)), key=lambda index: len(found[index].scored))

@@ -74,6 +74,7 @@ def comparison_tables(definition: Definition, section: Section, contests: Sequen
             blocks=tuple(_pairs(definition, contest) for contest in contests),
             notes=(_PAIR_NOTE,),
             commands=(),
+            label="pair",
         ),
         *(_wins(definition, section, contest, position, about) for position, contest in enumerate(contests)),
     ]

@@ -40,7 +40,7 @@ def render(table: Table) -> str:
         rf"\label{{tab:{table.name}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line(["method", *(escape(heading.text) for heading in table.headings)]),
+        _line([escape(table.label), *(escape(heading.text) for heading in table.headings)]),
     ]
     for block in table.blocks:
         lines += [r"\midrule", _title(block, 1 + len(table.headings))]
@@ -49,7 +49,7 @@ def render(table: Table) -> str:
     lines += [rf"\par\smallskip\footnotesize {escape(note)}" for note in table.notes]
     lines += [r"\end{table*}"]
     if table.commands:
-        lines += ["% Commands that fill the open cells:", *(f"% {command}" for command in table.commands)]
+        lines += [f"% {table.commands_title}:", *(f"% {command}" for command in table.commands)]
     return "\n".join(lines) + "\n"
 
 

@@ -15,14 +15,14 @@ def render(table: Table) -> str:
     parts = [MARKER, f"# {escape(table.title)}", "\n".join(f"- {escape(fact)}" for fact in table.about), _grid(table)]
     parts += [escape(note) for note in table.notes]
     if table.commands:
-        parts += ["Commands that fill the open cells:", "```\n" + "\n".join(table.commands) + "\n```"]
+        parts += [f"{table.commands_title}:", "```\n" + "\n".join(table.commands) + "\n```"]
     return "\n\n".join(parts) + "\n"
 
 
 def _grid(table: Table) -> str:
     widths = 1 + len(table.headings)
     lines = [
-        _line(["method", *(escape(heading.text) for heading in table.headings)]),
+        _line([escape(table.label), *(escape(heading.text) for heading in table.headings)]),
         _line([":--", *("--:" if heading.numeric else ":--" for heading in table.headings)]),
     ]
     for block in table.blocks:

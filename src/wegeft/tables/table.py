@@ -68,7 +68,9 @@ class Table:
         about: facts that hold for the whole table, printed above it.
         headings: columns after the row label.
         notes: sentences below it.
-        commands: what would fill the open cells, one command a line.
+        commands: commands, one a line.
+        commands_title: what they do.
+        label: heading of the column of row labels.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Table:
     blocks: tuple[Block, ...]
     notes: tuple[str, ...]
     commands: tuple[str, ...]
+    commands_title: str = "Commands that fill the open cells"
+    label: str = "method"
 
     @property
     def has_runs(self) -> bool:

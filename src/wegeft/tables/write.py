@@ -9,6 +9,7 @@ from wegeft.records.store import Problem, Record, read_records
 from wegeft.tables import latex, markdown, plain
 from wegeft.tables.build import build_tables
 from wegeft.tables.definition import DEFINITIONS, Definition, check_task, known_tasks, load_definitions
+from wegeft.tables.efficiency import efficiency_tables, load_efficiency
 from wegeft.tables.reproduction import Check, reproduction_table
 from wegeft.tables.rows import OurRow, make_rows
 from wegeft.tables.table import Table
@@ -20,6 +21,7 @@ FORMS = {
     "json": plain.render_json,
 }
 INDEX = "README.md"
+RATIO_DEFINITIONS = DEFINITIONS / "ratios"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ def make_tables(
         checks += family.checks
         not_run += family.not_run
     tables.append(reproduction_table(checks, not_run))
+    for path in sorted(RATIO_DEFINITIONS.glob("*.yaml")):
+        try:
+            tables += efficiency_tables(load_efficiency(path), rows, paper)
+        except UserError as error:
+            problems.append(Problem(path.name, str(error)))
     return tables, problems + _homeless_scores(definitions, rows)
 
 

@@ -1,0 +1,67 @@
+"""Cost ratios: right numbers, one machine, and the published figure beside ours."""
+
+from typing import Any
+
+import pytest
+
+from tests.records.factory import make_config, make_record
+from tests.tables.world import PAPER
+from wegeft.errors import UserError
+from wegeft.tables.efficiency import efficiency_tables, load_efficiency
+from wegeft.tables.rows import make_rows
+from wegeft.tables.table import Table
+from wegeft.tables.write import RATIO_DEFINITIONS
+
+DEFINITION = load_efficiency(RATIO_DEFINITIONS / "efficiency.yaml")
+
+
+def _record(method: str, trainable: int, seconds: float, memory: int, cpu: str = "A") -> dict[str, Any]:
+    record = make_record(make_config(method), {"boolq": 0.5 if method == "lora" else 0.4}, trainable=trainable)
+    record["training"] |= {"seconds": seconds, "tokens": 1000, "peak_memory_bytes": memory}
+    record["provenance"]["hardware"]["cpu"] = cpu
+    return record
+
+
+def _texts(table: Table, label: str) -> dict[str, str]:
+    (row,) = [row for block in table.blocks for row in block.rows if row.label == label]
+    return {heading.text: cell.text for heading, cell in zip(table.headings, row.cells, strict=True)}
+
+
+def _mini(*records: dict[str, Any]) -> Table:
+    return efficiency_tables(DEFINITION, make_rows(records), PAPER)[0]
+
+
+def test_ratios_to_the_baseline() -> None:
+    table = _mini(_record("lora", 2000, 10.0, 2**30), _record("wegeft", 500, 15.0, 3 * 2**29))
+    texts = _texts(table, "wegeft")
+    assert texts["parameters ×"] == "0.250"
+    assert texts["memory ×"] == "1.500"
+    assert texts["time ×"] == "1.500"
+    assert texts["accuracy ×"] == "0.800"
+    assert texts["tokens per second"] == "67"
+    assert _texts(table, "lora")["time ×"] == "1.000"
+
+
+def test_other_hardware_has_no_ratio_of_time_or_memory() -> None:
+    table = _mini(_record("lora", 2000, 10.0, 2**30), _record("wegeft", 500, 15.0, 2**30, cpu="B"))
+    texts = _texts(table, "wegeft")
+    assert (texts["memory ×"], texts["time ×"]) == ("", "")
+    assert texts["parameters ×"] == "0.250"
+
+
+def test_without_a_baseline_there_are_no_ratios() -> None:
+    texts = _texts(_mini(_record("wegeft", 500, 15.0, 2**30)), "wegeft")
+    assert texts["parameters ×"] == ""
+    assert texts["parameters"] == "500"
+
+
+def test_the_published_figure_is_there() -> None:
+    table = efficiency_tables(DEFINITION, [], PAPER)[1]
+    assert _texts(table, "VeRA")["time ×"] == "20.95"
+    assert {row.kind for block in table.blocks for row in block.rows} == {"own"}
+
+
+def test_a_broken_definition_names_its_file(tmp_path: Any) -> None:
+    (tmp_path / "x.yaml").write_text("name: x")
+    with pytest.raises(UserError, match=r"x\.yaml: baseline is missing"):
+        load_efficiency(tmp_path / "x.yaml")
