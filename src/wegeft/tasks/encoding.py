@@ -21,6 +21,7 @@ from wegeft.tasks.base import Example
 from wegeft.tasks.protocol import ProtocolConfig, Side
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 IntArray = np.ndarray[tuple[int], np.dtype[Any]]
@@ -29,7 +30,7 @@ IntArray = np.ndarray[tuple[int], np.dtype[Any]]
 IGNORE_INDEX = -100
 """Label without a loss (torch's cross entropy ignores it by default)."""
 
-CHUNK = 1024
+CHUNK = 4096
 """Texts tokenised per call: large enough for the tokenizer's own threads, small enough for a moving progress bar."""
 
 RESERVED = re.compile(r"\bpad\b|_pad_|<pad>|\[pad\]|reserved|unused", re.IGNORECASE)
@@ -125,6 +126,7 @@ class TextEncoder:
         self.bos_id = tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else None
         self.eos_id = tokenizer.eos_token_id
         self.pad_id = _pad_id(tokenizer, protocol)
+        self._backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
         self._reserved = {self.bos_id, self.eos_id} | (set() if protocol.mask_pad_by_id else {self.pad_id})
 
     def encode_prompt(self, prompt: str) -> list[int]:
@@ -218,6 +220,12 @@ class TextEncoder:
         masks = [_mask(ids, self.protocol, self.pad_id) for ids in prompts_ids]
         return self._padded(prompts_ids, masks, self.protocol.padding_side_eval)
 
+    def tokenizer_state(self) -> str:
+        """All that decides how the tokenizer splits a text."""
+        if self._backend is not None:
+            return str(self._backend.to_str())
+        return repr((type(self.tokenizer).__name__, sorted(self.tokenizer.get_vocab().items())))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, without special tokens and with every blank as it was generated."""
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -235,6 +243,8 @@ class TextEncoder:
         """Ids of the bare texts; special tokens spelt out in a text are split like any other characters."""
         if not texts:
             return []
+        if self._backend is not None:
+            return _tokenise_fast(self._backend, texts)
         encoding = self.tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -284,6 +294,17 @@ class TextEncoder:
                 f"pad {self.pad_id}); choose another protocol.pad_token or mend the row."
             )
         return ids
+
+
+def _tokenise_fast(backend: "Tokenizer", texts: Sequence[str]) -> list[list[int]]:
+    """As the wrapper's call with ``split_special_tokens``, without its work on offsets and types: twice as fast."""
+    backend.no_truncation()  # the wrapper leaves the settings of its last call behind, and sets them anew in its next
+    backend.no_padding()
+    splits, backend.encode_special_tokens = backend.encode_special_tokens, True
+    try:
+        return [list(e.ids) for e in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    finally:
+        backend.encode_special_tokens = splits
 
 
 def _with_labels(ids: list[int], prompt_length: int, protocol: ProtocolConfig, pad_id: int) -> Encoded:

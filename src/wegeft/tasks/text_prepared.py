@@ -14,6 +14,7 @@ from wegeft.evaluation.config import EvaluationConfig
 from wegeft.progress import progress
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import Encoded, TextEncoder
+from wegeft.tasks.encoding_cache import cache_folder, encode_cached
 from wegeft.tasks.prepared import FirstPrompt
 from wegeft.training.objective import CausalLMObjective, Objective
 
@@ -33,7 +34,7 @@ class PreparedText:
         check_test_sets(model, encoder, task, task.test_examples())
         examples = task.train_examples()
         with progress(len(examples), "tokenise") as advance:
-            self._encoded = encoder.encode_examples(examples, advance)
+            self._encoded = encode_cached(encoder, examples, cache_folder(), advance)
         self.train_items: Sequence[Encoded] = self._encoded
         self.objective: Objective[Encoded] = CausalLMObjective(encoder)
         self.first_prompt: FirstPrompt | None = first_prompt(examples[0], encoder)
