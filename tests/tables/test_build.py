@@ -44,7 +44,10 @@ def test_every_record_is_in_exactly_one_table() -> None:
     records = awkward_records()
     definitions = load_definitions()
     tables, problems = make_tables(
-        records, PAPER, definitions, {definition.task for definition in definitions if not definition.planned}
+        make_rows(records),
+        PAPER,
+        definitions,
+        {definition.task for definition in definitions if not definition.planned},
     )
     assert problems == []
     shown = [
@@ -253,7 +256,10 @@ def test_a_subset_without_a_column_is_reported() -> None:
     record = make_record(values={**dict.fromkeys(SUBSETS, 0.5), "renamed": 0.5, "boolq/strict": 0.4})
     definitions = load_definitions()
     tables, problems = make_tables(
-        [record], PAPER, definitions, {definition.task for definition in definitions if not definition.planned}
+        make_rows([record]),
+        PAPER,
+        definitions,
+        {definition.task for definition in definitions if not definition.planned},
     )
     assert [problem.file for problem in problems] == [f"{record['run_id']}.json"]
     assert "renamed" in problems[0].message

@@ -13,7 +13,7 @@ from pathlib import Path
 from wegeft.errors import UserError
 from wegeft.tables import markdown
 from wegeft.tables.definition import DEFINITIONS
-from wegeft.tables.write import render_all
+from wegeft.tables.write import Rendering, render_all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,13 +25,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    figures = _draw(rendering, options.figures)
     for table in rendering.tables:
         if table.has_runs and not options.quiet:
             print(markdown.render(table))
-    print(f"{len(rendering.tables)} tables written to {options.out}", file=sys.stderr)
+    print(f"{len(rendering.tables)} tables written to {options.out}{figures}", file=sys.stderr)
     for problem in rendering.problems:
         print(f"not used: {problem}", file=sys.stderr)
     return 1 if rendering.problems else 0
+
+
+def _draw(rendering: Rendering, folder: Path | None) -> str:
+    """Draw the figures if a folder was named; returns words about it."""
+    if folder is None:
+        return ""
+    from wegeft.figures.write import render_figures
+
+    stems = render_figures(rendering.tables, rendering.rows, rendering.definitions, folder)
+    return f", {len(stems)} figures to {folder}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--paper", type=Path, default=Path("results/paper"), help="published numbers")
     parser.add_argument("--out", type=Path, default=Path("results/tables"), help="folder to write to")
     parser.add_argument("--definitions", type=Path, default=DEFINITIONS, help="folder of table definitions")
+    parser.add_argument("--figures", type=Path, help="folder for the figures too (they need matplotlib: a few seconds)")
     parser.add_argument("--quiet", action="store_true", help="write the files and print no table")
     return parser
 

@@ -92,7 +92,8 @@ def score_cell(definition: Definition, score: Statistic | None) -> Cell:
     mean = f"{score.mean * definition.factor:.{definition.decimals}f}"
     if score.std is None:
         return Cell(mean, float(mean))
-    return Cell(f"{mean} ± {score.std * definition.factor:.{definition.decimals}f}", float(mean))
+    std = f"{score.std * definition.factor:.{definition.decimals}f}"
+    return Cell(f"{mean} ± {std}", float(mean), std=float(std))
 
 
 def facts_of_our_row(row: OurRow) -> dict[str, Any]:
@@ -168,4 +169,4 @@ def _published_cell(row: PublishedRow, name: str | None) -> Cell:
     if name is None or name not in row.values:
         return OPEN
     value, std = row.values[name], row.stds.get(name)
-    return Cell(f"{value} ± {std}" if std else value, float(value))
+    return Cell(f"{value} ± {std}" if std else value, float(value), std=float(std) if std else None)

@@ -16,6 +16,7 @@ class Cell:
     Attributes:
         text: as printed, without marks; empty means that nothing is known.
         value: what ranking compares, already rounded as printed; None takes no part.
+        std: deviation that ``text`` prints, if it does.
         rank: place among the ranked cells of its column.
         starred: significantly below the best of its column (see ``significance``).
     """
@@ -24,6 +25,7 @@ class Cell:
     value: float | None = None
     rank: Rank = ""
     starred: bool = False
+    std: float | None = None
 
 
 OPEN = Cell("")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wegeft.errors import UserError
-from wegeft.records.store import Problem, Record, read_records
+from wegeft.records.store import Problem, read_records
 from wegeft.tables import latex, markdown, plain
 from wegeft.tables.build import build_tables
 from wegeft.tables.definition import DEFINITIONS, Definition, check_task, known_tasks, load_definitions
@@ -29,37 +29,43 @@ class Rendering:
     """What one rendering made, and what it could not use."""
 
     tables: tuple[Table, ...]
+    rows: tuple[OurRow, ...]
+    definitions: tuple[Definition, ...]
     problems: tuple[Problem, ...]
 
 
-def render_all(records_dir: Path, paper: Path, out: Path, definitions: Path = DEFINITIONS) -> Rendering:
-    """Write every table to ``out``; a broken input costs the tables that need it and no other.
-
-    Tables of an earlier rendering that no longer exist are removed.
-    """
+def make_all(records_dir: Path, paper: Path, definitions: Path = DEFINITIONS) -> Rendering:
+    """Every table of the records in ``records_dir``; a broken input costs the tables that need it and no other."""
     records, problems = read_records(records_dir)
-    tables, more = make_tables(records, paper, load_definitions(definitions), known_tasks())
+    loaded = load_definitions(definitions)
+    rows = make_rows(records)
+    tables, more = make_tables(rows, paper, loaded, known_tasks())
+    return Rendering(tuple(tables), tuple(rows), tuple(loaded), (*problems, *more))
+
+
+def render_all(records_dir: Path, paper: Path, out: Path, definitions: Path = DEFINITIONS) -> Rendering:
+    """Write every table to ``out``; tables of an earlier rendering that no longer exist are removed."""
+    rendering = make_all(records_dir, paper, definitions)
     out.mkdir(parents=True, exist_ok=True)
-    _remove_old(out, {table.name for table in tables})
-    for table in tables:
+    _remove_old(out, {table.name for table in rendering.tables})
+    for table in rendering.tables:
         for form, render in FORMS.items():
             _write(out / f"{table.name}.{form}", render(table))
-    _write(out / INDEX, _index(tables))
-    return Rendering(tuple(tables), (*problems, *more))
+    _write(out / INDEX, _index(rendering.tables))
+    return rendering
 
 
 def make_tables(
-    records: Iterable[Record], paper: Path, definitions: Sequence[Definition], tasks: Collection[str]
+    rows: Sequence[OurRow], paper: Path, definitions: Sequence[Definition], tasks: Collection[str]
 ) -> tuple[list[Table], list[Problem]]:
     """The tables of every definition; a definition or published file that fails becomes a problem.
 
     Args:
-        records: all records; those of a task without a definition are in no table.
+        rows: all rows; those of a task without a definition are in no table.
         paper: folder of published numbers.
         definitions: the families of tables.
         tasks: names of the tasks that exist.
     """
-    rows = make_rows(records)
     tables: list[Table] = []
     problems: list[Problem] = []
     checks: list[Check] = []

@@ -1,0 +1,123 @@
+"""Which figures there are: chosen from tables and rows, drawn, and written to a folder.
+
+A figure that would show fewer than two things is not drawn. Figures of an earlier rendering that are not drawn now are
+removed.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from wegeft.figures import draw
+from wegeft.figures.points import backbone_of, points
+from wegeft.figures.style import drawing, save
+from wegeft.tables.definition import Definition
+from wegeft.tables.efficiency import RATIOS, fullest
+from wegeft.tables.rows import OurRow
+from wegeft.tables.table import Table
+
+MOST_BARS = 12
+"""A figure with more rows than this is not read; the table is."""
+
+
+def render_figures(
+    tables: Iterable[Table], rows: Sequence[OurRow], definitions: Iterable[Definition], out: Path
+) -> list[str]:
+    """Draw every figure into ``out`` as SVG and PNG; returns their stems in order."""
+    out.mkdir(parents=True, exist_ok=True)
+    names = {section.name for definition in definitions for section in definition.sections}
+    with drawing():
+        stems: list[str] = []
+        for table in tables:
+            if table.name in names:
+                stems += _of_results(table, out)
+            if table.name.startswith("efficiency"):
+                stems += _of_ratios(table, out)
+        stems += _of_rows(rows, out)
+    for path in sorted([*out.glob("*.svg"), *out.glob("*.png")]):
+        if path.stem not in stems:
+            path.unlink()
+    return stems
+
+
+def _of_results(table: Table, out: Path) -> list[str]:
+    stems = []
+    score = "mean score"
+    for number, (backbone, found) in enumerate(points(table).items()):
+        if len(found) > 1:
+            stem = f"{table.name}_parameters_{number}"
+            save(draw.accuracy_against_parameters(f"{table.title}\n{backbone}", found, score), out / stem)
+            stems.append(stem)
+    for number, block in enumerate(table.blocks):
+        ours = [row for row in block.rows if row.kind == "ours"]
+        if 1 < len(ours) <= MOST_BARS:
+            stem = f"{table.name}_bars_{number}"
+            title = f"{table.title}\n{backbone_of(block)}, standard deviation over seeds"
+            save(draw.bars(title, block, table.headings, "score"), out / stem)
+            stems.append(stem)
+    return stems
+
+
+def _of_ratios(table: Table, out: Path) -> list[str]:
+    stems = []
+    names = [heading.text for heading in table.headings][: len(RATIOS)]
+    for number, block in enumerate(table.blocks):
+        values = {
+            row.label: {name: float(cell.text) for name, cell in zip(names, row.cells, strict=False) if cell.text}
+            for row in block.rows
+        }
+        values = {label: found for label, found in values.items() if found}
+        if len(values) > 1:
+            stem = f"{table.name}_{number}"
+            save(draw.ratios(f"{table.title}\n{block.title}", values, "LoRA"), out / stem)
+            stems.append(stem)
+    return stems
+
+
+def _of_rows(rows: Sequence[OurRow], out: Path) -> list[str]:
+    stems = []
+    places = sorted({(row.key.task, row.key.scale, row.key.protocol, row.key.model) for row in rows})
+    for place in places:
+        mine = [row for row in rows if (row.key.task, row.key.scale, row.key.protocol, row.key.model) == place]
+        title = ", ".join(place)
+        stem = "_".join(_safe(name) for name in place)
+        rates = _rates(mine)
+        if rates:
+            figure = draw.lines(f"Learning-rate sensitivity: {title}", rates, "learning rate", "mean score", log=True)
+            save(figure, out / f"{stem}_rates")
+            stems.append(f"{stem}_rates")
+        curves = _curves(mine)
+        if curves:
+            figure = draw.lines(f"Training loss, a line per seed: {title}", curves, "step", "loss", log=False)
+            save(figure, out / f"{stem}_loss")
+            stems.append(f"{stem}_loss")
+    return stems
+
+
+def _rates(rows: Sequence[OurRow]) -> dict[str, list[list[tuple[float, float]]]]:
+    """By method, mean score over learning rate, where a method was run with at least two."""
+    found: dict[str, dict[float, float]] = {}
+    for row in rows:
+        rate = row.config.get("training", {}).get("learning_rate")
+        if rate and row.mean:
+            found.setdefault(row.key.method, {}).setdefault(rate, row.mean.mean)
+    return {method: [sorted(scores.items())] for method, scores in sorted(found.items()) if len(scores) > 1}
+
+
+def _curves(rows: Sequence[OurRow]) -> dict[str, list[list[tuple[float, float]]]]:
+    """By method, the loss curve of every seed of its fullest row."""
+    return {
+        method: curves
+        for method, row in sorted(fullest(rows).items())
+        if (
+            curves := [
+                [(step, loss) for step, loss in run["training"]["loss_curve"]]
+                for run in row.runs
+                if run["training"] and run["training"]["loss_curve"]
+            ]
+        )
+    }
+
+
+def _safe(name: str) -> str:
+    """A name from a config as part of a file name."""
+    return "".join(character if character.isalnum() or character in "-_" else "-" for character in name)
