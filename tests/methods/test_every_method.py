@@ -16,6 +16,7 @@ from tests.methods.tiny import (
     loss,
     method_from_yaml,
     perturb,
+    skip_untrained,
     tiny_llama,
     token_ids,
 )
@@ -45,11 +46,6 @@ def step(backbone: nn.Module, method: Method) -> None:
             if parameter.grad is not None:
                 parameter.sub_(0.1 * parameter.grad)
     backbone.eval()
-
-
-def skip_untrained(method: Method) -> None:
-    if not method.trainable():
-        pytest.skip("trains nothing")
 
 
 @every_method

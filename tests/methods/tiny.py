@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -73,6 +74,12 @@ def perturb(method: Method, size: float = 0.05) -> None:
     with torch.no_grad():
         for parameter in method.trainable().values():
             parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+
+
+def skip_untrained(method: Method) -> None:
+    """Leave a test that is about training if `method` trains nothing."""
+    if not method.trainable():
+        pytest.skip("trains nothing")
 
 
 def token_ids(batch: int = 3, length: int = 9) -> Tensor:
