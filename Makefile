@@ -10,7 +10,7 @@ WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_FLAGS ?= --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test tables lint format typecheck lock mini-backbones clean
+.PHONY: help setup run test tables figures report lint format typecheck lock mini-backbones clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,6 +29,12 @@ test: setup ## run the tests
 
 tables: setup ## render every table from results/
 	$(BIN)/python -m wegeft.tables
+
+figures: setup ## render every table and draw every figure from results/
+	$(BIN)/python -m wegeft.tables --quiet --figures results/figures
+
+report: setup ## write results/report.html: tables, figures, a page per run and per method
+	$(BIN)/python -m wegeft.report
 
 lint: setup ## check style and format
 	$(BIN)/ruff check .
