@@ -1,0 +1,1 @@
+"""Scoring programs that a model wrote, by running them where they can do no harm."""
