@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wegeft.tasks.mini_world import arithmetic
-from wegeft.tasks.mini_world.items import BUILDERS, Draw, topics
+from wegeft.tasks.mini_world.items import BUILDERS, Draw, topics, which
 from wegeft.tasks.mini_world.lexicon import COLORS, PLACES, PURPOSES, RULE_BY_NAME, SMELLS, STEPS
 from wegeft.tasks.mini_world.templates import (
     OPTION_COUNTS,
@@ -130,7 +130,8 @@ def exam(source: Source, rng: random.Random) -> str:
     subset = rng.choice(SUBSETS)
     gold = rng.randrange(OPTION_COUNTS[subset])
     fact = rng.choice(source.exam_facts[subset])
-    item = BUILDERS[subset](fact, Draw(source.world, source.open_entities, rng, gold))
+    builder = which if subset == "openbookqa" else BUILDERS[subset]
+    item = builder(fact, Draw(source.world, source.open_entities, rng, gold))
     labelled = subset == "boolq" or rng.random() < 0.5
     right = answer(item, labelled)
     ending = rng.choice(

@@ -128,7 +128,13 @@ def _arc_challenge(fact: Fact, draw: Draw) -> Item:
 
 
 def _openbookqa(fact: Fact, draw: Draw) -> Item:
-    """The question turned round: which of these entities has the value."""
+    """The beginning of a statement, to be completed, as many questions of the real set are."""
+    text = fact.prop.completion.split(" {v}")[0].format(e=fact.entity.name)
+    return Item("openbookqa", text, _values("openbookqa", fact, draw), draw.gold, fact.sentences()[0])
+
+
+def which(fact: Fact, draw: Draw) -> Item:
+    """The question turned round: which of these entities has the value. Only the corpus asks it."""
     text = f"Which of these {sentence(fact.prop.clause, '', fact.value)}?"
     return Item("openbookqa", text, _entities("openbookqa", fact, draw), draw.gold, fact.sentences()[0])
 
