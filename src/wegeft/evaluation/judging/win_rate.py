@@ -1,9 +1,9 @@
 """From a judge's preferences to a win rate: the arithmetic of AlpacaEval 1 and 2, offline.
 
 A preference lies between 1, the reference's answer is better, and 2, the model's is; 1.5 is a draw, which AlpacaEval 1
-also wrote as 0. AlpacaEval 1 (text-davinci-003 as reference, GPT-4 as judge) says 1, 2 or draw; AlpacaEval 2 (GPT-4 Turbo as
-both) weighs by the judge's token probabilities. A preference of None means that the judge gave none: it is left out
-and counted.
+also wrote as 0. AlpacaEval 1 (text-davinci-003 as reference, GPT-4 as judge) says 1, 2 or draw; AlpacaEval 2 (GPT-4
+Turbo as both) weighs by the judge's token probabilities. A preference of None means that the judge gave none: it is
+left out and counted.
 
 Does not: ask a judge, or compute AlpacaEval 2's length-controlled win rate (a regression over all of its models).
 """
