@@ -19,7 +19,7 @@ def accuracy_against_parameters(title: str, points: Sequence[Point], score: str)
     """
     figure, axes = _axes(title, (6.0, 4.0))
     methods = sorted({point.method for point in points})
-    for number, point in enumerate(sorted(points, key=lambda point: (point.score, point.percent))):
+    for point in points:
         shade = colour(point.method, methods)
         axes.errorbar(
             point.percent,
@@ -32,9 +32,6 @@ def accuracy_against_parameters(title: str, points: Sequence[Point], score: str)
             capsize=2,
             linestyle="none",
         )
-        # Neighbours in score lie close together: their labels go above and below in turn.
-        offset = (5, 3) if number % 2 else (5, -9)
-        axes.annotate(point.label, (point.percent, point.score), xytext=offset, textcoords="offset points", fontsize=7)
     for ours, style in ((True, "--"), (False, ":")):
         front = pareto([point for point in points if point.ours == ours])
         if len(front) > 1:
@@ -50,8 +47,9 @@ def accuracy_against_parameters(title: str, points: Sequence[Point], score: str)
     axes.set_xscale("log")
     axes.set_xlabel("trainable parameters (% of backbone)")
     axes.set_ylabel(score)
-    axes.margins(x=0.15, y=0.1)
+    axes.margins(x=0.2, y=0.12)
     _explain(axes, points)
+    _name(axes, points)
     return figure
 
 
@@ -139,6 +137,39 @@ def _axes(title: str, size: tuple[float, float]) -> "tuple[Figure, Axes]":
     figure, axes = plt.subplots(figsize=size)
     axes.set_title(title, fontsize=9)
     return figure, axes
+
+
+def _name(axes: "Axes", points: Sequence[Point]) -> None:
+    """Write each point's label beside it, at the first of a few places where it covers no other label or point."""
+    height, letter, gap = 10.0, 5.0, 6.0
+    spots = [tuple(map(float, axes.transData.transform((point.percent, point.score)))) for point in points]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots]
+    for point, (x, y) in zip(points, spots, strict=True):
+        width = letter * len(point.label)
+        places = [(dx, dy) for dy in (0, 9, -9, 18, -18, 27, -27) for dx in (gap, -gap - width)]
+        boxes = [(x + dx, y + dy - height / 2, x + dx + width, y + dy + height / 2) for dx, dy in places]
+        own = (x - 4, y - 4, x + 4, y + 4)
+        crossed = [
+            sum(_cross(box, other) for other in taken if other != own)
+            + (box[0] < axes.bbox.x0 or box[2] > axes.bbox.x1)
+            for box in boxes
+        ]
+        best = crossed.index(min(crossed))
+        taken.append(boxes[best])
+        dx, dy = (72 / axes.figure.dpi * offset for offset in places[best])
+        axes.annotate(
+            point.label,
+            (point.percent, point.score),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            fontsize=7,
+            va="center",
+        )
+
+
+def _cross(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, bottom, right, top) share any area."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _explain(axes: "Axes", points: Sequence[Point]) -> None:

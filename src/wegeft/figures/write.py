@@ -15,6 +15,8 @@ from wegeft.tables.efficiency import RATIOS, fullest
 from wegeft.tables.rows import OurRow
 from wegeft.tables.table import Table
 
+FEWEST_POINTS = 3
+"""Two points are a comparison, which the table makes better."""
 MOST_BARS = 12
 """A figure with more rows than this is not read; the table is."""
 
@@ -43,7 +45,7 @@ def _of_results(table: Table, out: Path) -> list[str]:
     stems = []
     score = "mean score"
     for number, (backbone, found) in enumerate(points(table).items()):
-        if len(found) > 1:
+        if len(found) >= FEWEST_POINTS:
             stem = f"{table.name}_parameters_{number}"
             save(draw.accuracy_against_parameters(f"{table.title}\n{backbone}", found, score), out / stem)
             stems.append(stem)
