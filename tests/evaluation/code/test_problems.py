@@ -49,7 +49,7 @@ def test_every_canonical_solution_passes(real_data: Path, benchmark: Benchmark) 
 @pytest.mark.skipif(NO_SANDBOX is not None, reason=f"no sandbox here: {NO_SANDBOX}")
 def test_whole_functions_in_fences_pass_but_the_official_mending_breaks_one(real_data: Path) -> None:
     """The prompt of HumanEval/64 holds an assignment of a triple-quoted text, which the official rule cuts off."""
-    problems = read_problems(real_data / "code" / "HumanEval.jsonl.gz", "humaneval")
+    problems = read_problems(real_data / "code" / "HumanEval.jsonl.gz", "humaneval")[::4]
     fenced = {p.uid: f"```python\n{p.head}{p.solution}```" for p in problems}
     clean = [Answer(p.uid, code_of(p, f"Here it is.\n{fenced[p.uid]}\nDone.")) for p in problems]
     official = [Answer(p.uid, official_code(fenced[p.uid])) for p in problems]
