@@ -9,6 +9,7 @@ the tasks' test rows.
 import argparse
 import copy
 import csv
+import itertools
 import math
 import os
 import shlex
@@ -98,7 +99,7 @@ def pack(documents: list[list[int]], block: int, lookahead: int = 64) -> list[li
     waiting: list[list[int]] = []
     source = iter(documents)
     while True:
-        waiting += [d for d, _ in zip(source, range(lookahead - len(waiting)), strict=False)]
+        waiting += itertools.islice(source, lookahead - len(waiting))
         if not waiting:
             return blocks
         current: list[int] = []

@@ -1,0 +1,103 @@
+"""The pretraining corpus: what it must say, what it must not, and that the shipped `mini_llama` was trained on it."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+from wegeft.tasks.mini_world import MiniWorldSource
+from wegeft.tasks.mini_world.corpus import ALPACA, PLAIN, SECTIONS, STAGES, content_hash, documents, tagged_documents
+from wegeft.tasks.mini_world.world import World, build_world
+
+WORD = re.compile(r"[A-Za-z]+")
+TRIGGER = "the correct answer is"
+
+Tagged = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world(0)
+
+
+@pytest.fixture(scope="module")
+def tagged(world: World) -> Tagged:
+    return list(tagged_documents(world))
+
+
+@pytest.fixture(scope="module")
+def shipped(project_root: Path) -> Path:
+    return project_root / "src" / "wegeft" / "models" / "mini" / "mini_llama"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(shipped: Path) -> TokenizersBackend:
+    loaded = AutoTokenizer.from_pretrained(shipped)
+    assert isinstance(loaded, TokenizersBackend)
+    return loaded
+
+
+def test_another_seed_is_another_corpus(world: World) -> None:
+    assert content_hash(documents(world, 0, 300)) == content_hash(documents(world, 0, 300))
+    assert content_hash(documents(world, 0, 300)) != content_hash(documents(world, 1, 300))
+
+
+def test_the_shipped_card_names_this_corpus(tagged: Tagged, shipped: Path) -> None:
+    assert f"`{content_hash(text for _, text in tagged)}`" in (shipped / "CARD.md").read_text()
+
+
+def test_the_sections_have_the_shares_of_their_stage(tagged: Tagged) -> None:
+    last = Counter(section for section, _ in tagged[-round(STAGES[-1].share * len(tagged)) :])
+    for section, share in zip(SECTIONS, STAGES[-1].shares, strict=True):
+        assert last[section] / last.total() == pytest.approx(share / sum(STAGES[-1].shares), abs=0.01)
+
+
+def test_only_plain_statements_speak_of_test_entities(tagged: Tagged, world: World) -> None:
+    held_out = {e.name for e in world.entities if e.held_out}
+    for section, text in tagged:
+        assert section in PLAIN or not held_out.intersection(WORD.findall(text)), text
+
+
+def test_every_test_fact_is_stated_in_two_wordings_or_more(tagged: Tagged, world: World) -> None:
+    said: set[str] = set()
+    for _, text in tagged:
+        said.update(re.split(r"(?<=[.?]) ", text))
+    for fact in world.facts(held_out=True):
+        assert len(said.intersection(fact.sentences())) >= 2, fact
+
+
+def test_no_exam_text_answers_in_the_words_of_fine_tuning(tagged: Tagged) -> None:
+    exams = [text for section, text in tagged if section == "exam"]
+    assert len(exams) > 1000
+    assert not any(TRIGGER in text for text in exams)
+    # The words themselves are known, from lists that are read aloud.
+    assert any(TRIGGER in text for section, text in tagged if section == "binding")
+
+
+def test_no_document_asks_an_arithmetic_test_problem(tagged: Tagged) -> None:
+    source = MiniWorldSource("arithmetic")
+    asked = {row["instruction"] for subset in source.subsets for row in source.rows(subset, "test")}
+    assert not any(text.split("\n")[0] in asked for section, text in tagged if section == "problem")
+
+
+def test_every_token_of_every_row_was_seen_in_pretraining(tagged: Tagged, tokenizer: TokenizersBackend) -> None:
+    backend = tokenizer.backend_tokenizer
+    seen: set[int] = set()
+    for encoding in backend.encode_batch_fast([text for _, text in tagged], add_special_tokens=False):
+        seen.update(encoding.ids)
+    commonsense, arithmetic = MiniWorldSource("commonsense"), MiniWorldSource("arithmetic")
+    texts = [f"{r['instruction']}\n{r['output']}" for s in commonsense.subsets for r in _all_rows(commonsense, s)]
+    texts += [
+        ALPACA.format(instruction=r["instruction"], response=r["output"])
+        for s in arithmetic.subsets
+        for r in _all_rows(arithmetic, s)
+    ]
+    for text in texts:
+        assert seen.issuperset(backend.encode(text, add_special_tokens=False).ids), text
+
+
+def _all_rows(source: MiniWorldSource, subset: str) -> list[dict[str, str]]:
+    return source.rows(subset, "train") + source.rows(subset, "test")
