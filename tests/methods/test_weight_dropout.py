@@ -17,8 +17,16 @@ def test_kept_entries_are_scaled_and_the_rest_is_zero() -> None:
     weight_OI = weight()
     product = dropped_product(weight_OI, torch.eye(30, dtype=torch.float64), P)
     kept = product != 0
-    torch.testing.assert_close(product[kept], weight_OI[kept] / (1 - P))
+    torch.testing.assert_close(product[kept], weight_OI[kept] / (1 - P), rtol=1e-4, atol=0)
     assert abs((~kept).double().mean().item() - P) < 0.05
+
+
+def test_the_mean_over_masks_is_the_weight() -> None:
+    weight_OI, eye = torch.ones(64, 31), torch.eye(31)
+    torch.manual_seed(0)
+    mean_OI = torch.stack([dropped_product(weight_OI, eye, 0.1) for _ in range(200)]).mean(0)
+    assert abs(mean_OI.mean().item() - 1) < 0.003  # 400,000 entries of standard deviation 1/3
+    assert (mean_OI - 1).abs().max() < 0.15
 
 
 def test_mask_is_new_at_each_call_and_repeats_with_the_seed() -> None:

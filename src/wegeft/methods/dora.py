@@ -15,6 +15,7 @@ from wegeft.methods.linear import (
     LinearMethod,
     LinearUpdate,
     Site,
+    add_product,
     cast_like,
     check_rank,
     uniform,
@@ -53,14 +54,16 @@ class DoRAUpdate(LinearUpdate):
     def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         gain_O, a_RI, b_OR = cast_like(x_NI, self.m_O / self._norm_O(base.weight), self.a_RI, self.b_OR)
-        y_NO = base(x_NI)
+        y_NO, bias_O = base(x_NI), base.bias
         if self.dropout and self.training:
             x_NI = F.dropout(x_NI, self.dropout)
             plain_NO = base.product(x_NI)
         else:
-            plain_NO = y_NO if base.bias is None else y_NO - base.bias
-        low_rank_NO = F.linear(F.linear(x_NI, a_RI) * self.scale, b_OR)
-        return torch.addcmul(y_NO + gain_O * low_rank_NO, gain_O - 1, plain_NO)
+            plain_NO = y_NO if bias_O is None else y_NO - bias_O
+        code_NR = F.linear(x_NI, a_RI) * self.scale
+        if plain_NO is y_NO:  # the same with fewer passes over the output
+            return gain_O * add_product(y_NO, code_NR, b_OR)
+        return torch.addcmul(y_NO + gain_O * F.linear(code_NR, b_OR), gain_O - 1, plain_NO)
 
     @torch.no_grad()
     def _norm_O(self, weight_OI: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ def dropped_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
     Args:
         weight_OI: the frozen weight; never copied whole.
         phi_IR: the factor, in the dtype of the weight.
-        p: probability that an entry of W is dropped; those kept are divided by 1 - p, as in dropout.
+        p: probability that an entry of W is dropped, rounded to 1/65,536; those kept are divided by 1 - p, as in
+            dropout.
     """
     b_OR: Tensor = _forward(weight_OI, phi_IR, p)[0]
     return b_OR
@@ -37,8 +38,21 @@ def _dropped_blocks(weight_OI: Tensor, seed: Tensor, p: float) -> Iterator[tuple
     rows = max(1, _BLOCK // weight_OI.shape[1])
     for start in range(0, weight_OI.shape[0], rows):
         block_OI = weight_OI[start : start + rows]
-        mask_OI = torch.empty_like(block_OI).bernoulli_(1 - p, generator=generator)
-        yield slice(start, start + rows), mask_OI.mul_(block_OI)
+        # Four entries per random word: drawing the words is what this costs, above all on a CPU.
+        words = torch.empty(-(-block_OI.numel() // 4), dtype=torch.int64, device=block_OI.device)
+        bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: block_OI.numel()]
+        kept_OI = bits.view_as(block_OI) >= _dropped_values(p) - 2**15
+        yield slice(start, start + rows), block_OI * kept_OI
+
+
+def _dropped_values(p: float) -> int:
+    """How many of the 65,536 values of 16 random bits mean that an entry is dropped."""
+    return round(p * 2**16)
+
+
+def _kept(p: float) -> float:
+    """The probability of keeping an entry, exactly as drawn."""
+    return 1 - _dropped_values(p) / 2**16
 
 
 @torch.library.custom_op("wegeft::dropped_product", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
@@ -48,7 +62,7 @@ def _forward(weight_OI: Tensor, phi_IR: Tensor, p: float) -> tuple[Tensor, Tenso
     b_OR = weight_OI.new_empty(weight_OI.shape[0], phi_IR.shape[1])
     for rows, block_OI in _dropped_blocks(weight_OI, seed, p):
         torch.mm(block_OI, phi_IR, out=b_OR[rows])
-    return b_OR.div_(1 - p), seed
+    return b_OR.div_(_kept(p)), seed
 
 
 @_forward.register_fake
@@ -61,7 +75,7 @@ def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float) -> Ten
     grad_IR = weight_OI.new_zeros(weight_OI.shape[1], grad_OR.shape[1])
     for rows, block_OI in _dropped_blocks(weight_OI, seed, p):
         grad_IR.addmm_(block_OI.T, grad_OR[rows])
-    return grad_IR.div_(1 - p)
+    return grad_IR.div_(_kept(p))
 
 
 @_backward.register_fake
