@@ -46,6 +46,8 @@ def make_config(
         "method": {
             "name": method,
             "r": 8,
+            "ranks": {"mini": 8},
+            "alphas": {"mini": 16},
             "recipes": {"v5": {"alpha": 2}},
             "learning_rates": {"mini": 2e-3, "paper": 2e-4},
         },

@@ -127,6 +127,19 @@ def test_missing_seeds_have_their_command(tables: dict[str, Table]) -> None:
     assert not any("method=none" in line for line in tables["commonsense_mini"].commands)
 
 
+def test_a_trial_on_a_few_questions_fills_no_cell(commonsense: Definition) -> None:
+    records = [make_record(make_config("lora")), make_record(make_config("dora"))]
+    for score in records[0]["evaluation"]["scores"].values():
+        score["n"] = 5
+        score["value"] = 0.9
+    table = build_tables(commonsense, make_rows(records), PAPER).tables[0]
+    (trial,) = [row for row in _ours(table) if row.label == "lora ‡"]
+    assert not any(cell.rank for cell in trial.cells)
+    names = "task=commonsense scale=mini model=mini_llama protocol=clean"
+    assert f"python run.py -m method=lora {names} seed=42,43,44" in table.commands
+    assert f"python run.py -m method=dora {names} seed=43,44" in table.commands
+
+
 def test_header_and_footnotes_say_what_holds(tables: dict[str, Table]) -> None:
     table = tables["commonsense_mini"]
     assert "Loss: on the answer only" in table.about

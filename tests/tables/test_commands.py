@@ -63,9 +63,10 @@ def test_own_overrides_are_repeated() -> None:
 
 def test_a_swept_override_becomes_the_value_of_this_run() -> None:
     words = ["-m", "method=lora,dora", "training.learning_rate=1e-4,1e-3", "hydra/launcher=joblib", "seed=42,43"]
+    words += ["output_dir=/scratch", "logger=wandb", "runtime.threads=2", "data.root=/data"]
     row = _row_with(words, learning_rate=1e-3)
     line = command_for_more_seeds(row, (44,))
     assert line == (
         "python run.py method=lora task=commonsense scale=mini model=mini_llama protocol=clean "
-        "training.learning_rate=0.001 seed=44"
+        "training.learning_rate=0.001 data.root=/data seed=44"
     )

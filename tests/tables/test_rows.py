@@ -107,6 +107,9 @@ def test_fewer_rows_than_published_is_partial() -> None:
     assert not row(4000, 500).partial
     assert row(4001, 500).partial
     assert row(4000, 501).partial
+    limited = make_record()
+    limited["evaluation"]["scores"]["boolq"]["n"] = 20
+    assert make_rows([limited])[0].partial
 
 
 def test_order_does_not_matter() -> None:

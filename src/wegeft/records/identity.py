@@ -23,6 +23,8 @@ IGNORED_KEYS: Mapping[str, str] = {
     "data.root": "the source that reads it holds it as task.source.root",
     "task.sources": "the sources of all scales; the run's own stands in task.source",
     "task.by_scale": "what each scale sets; the run's own values stand beside it",
+    "method.ranks": "the ranks of all scales; the run's own stands in method.r",
+    "method.alphas": "the alphas of all scales; the run's own stands in method.alpha",
     "method.recipes": "what each recipe sets; the run's own values stand beside it",
     "method.learning_rates": "the rates of all scales; the run's own stands in training.learning_rate",
     "runtime": "device, threads and workers: hardware, which the record names under provenance",

@@ -45,7 +45,7 @@ def unpack(outcome: Mapping[str, str], n: int) -> list[bool]:
     digits = outcome["right"]
     if len(digits) != -(-n // 4):
         raise ValueError(f"{len(digits)} digits do not hold {n} outcomes")
-    bits = "".join(f"{int(digit, 16):04b}" for digit in digits)
+    bits = f"{int(digits or '0', 16):0{4 * len(digits)}b}"
     return [bit == "1" for bit in bits[:n]]
 
 

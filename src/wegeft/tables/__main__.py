@@ -1,6 +1,6 @@
 """``python -m wegeft.tables``: render every table from the records and the published numbers.
 
-Prints the tables that hold rows of ours, then what could not be used. Exit code 0; 1 if a record, a
+Prints the result tables that hold rows of ours, then what could not be used. Exit code 0; 1 if a record, a
 definition or a published file could not be used (all other tables are written); 2 if nothing could be done.
 """
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     figures = _draw(rendering, options.figures)
     for table in rendering.tables:
-        if table.has_runs and not options.quiet:
+        if table.primary and table.has_runs and not options.quiet:
             print(markdown.render(table))
     print(f"{len(rendering.tables)} tables written to {options.out}{figures}", file=sys.stderr)
     for problem in rendering.problems:

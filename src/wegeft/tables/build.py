@@ -25,7 +25,7 @@ from wegeft.tables.definition import Definition, Expected, Published, Section
 from wegeft.tables.notes import about, notes
 from wegeft.tables.published import PublishedRow, load_published
 from wegeft.tables.reproduction import Check, check_row
-from wegeft.tables.rows import OurRow, differing_settings, flatten
+from wegeft.tables.rows import OurRow, differing_settings
 from wegeft.tables.table import Block, Row, Table, rank
 
 
@@ -121,6 +121,7 @@ def _build(draft: _Draft, definition: Definition, section: Section, rows: Sequen
         blocks=blocks,
         notes=notes(definition, section, chosen, blocks),
         commands=tuple(draft.commands),
+        primary=True,
     )
     return [
         table,
@@ -200,9 +201,8 @@ def _check_against_published(
 
 
 def _is(row: OurRow, expected: Expected) -> bool:
-    settings = flatten(row.config)
     return row.key.method == expected.method and all(
-        settings.get(key) == value for key, value in expected.match.items()
+        row.settings.get(key) == value for key, value in expected.match.items()
     )
 
 
@@ -217,9 +217,8 @@ def _our_lines(definition: Definition, expected: Expected, rows: Sequence[OurRow
         label = f"{name} ({difference})" if difference else name
         label += " †" if row.dirty else ""
         label += " ‡" if row.partial else ""
-        # A mean over the survivors flatters a method that sometimes fails, so it cannot be best.
         cells = cells_of_our_row(definition, row)
-        lines.append(Row(label, cells, "ours", facts_of_our_row(row), ranked=not row.broken))
+        lines.append(Row(label, cells, "ours", facts_of_our_row(row), ranked=row.rankable))
     return lines
 
 
@@ -229,10 +228,12 @@ def _missing(
     """Commands for the seeds that a complete row still lacks; none while the task is only planned."""
     if definition.planned:
         return []
-    if not rows:
+    # A trial on a few questions fills no cell: the whole run is still to be made, and the trial needs no more seeds.
+    whole = [row for row in rows if not row.limited]
+    if not whole:
         names = (expected.method, definition.task, section.scale, model, section.protocol)
         return [command(*names, definition.seeds, (*section.overrides, *expected.overrides))]
-    lacking = [(row, [seed for seed in definition.seeds if seed not in row.seeds]) for row in rows]
+    lacking = [(row, [seed for seed in definition.seeds if seed not in row.seeds]) for row in whole]
     return [command_for_more_seeds(row, seeds) for row, seeds in lacking if seeds]
 
 

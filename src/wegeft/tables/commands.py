@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from wegeft.tables.rows import OurRow, flatten
+from wegeft.records.identity import IGNORED_KEYS
+from wegeft.tables.rows import OurRow
 
 _NAMED = ("method", "task", "scale", "model", "protocol", "seed")
 _BRACKETS = re.compile(r"\[[^\]]*\]|\{[^}]*\}|'[^']*'|\"[^\"]*\"")
@@ -34,15 +35,20 @@ def command(
 def command_for_more_seeds(row: OurRow, seeds: Sequence[int]) -> str:
     """The command that adds ``seeds`` to ``row``: its own overrides, as its first record kept them."""
     key = row.key
-    settings = flatten(row.config)
-    kept = [said for word in row.runs[0]["command"] if (said := _said(word, settings))]
+    kept = [said for word in row.runs[0]["command"] if (said := _said(word, row.settings))]
     return command(key.method, key.task, key.scale, key.model, key.protocol, seeds, kept)
+
+
+def _is_local(name: str) -> bool:
+    """Whether a key says how one machine ran it. Where the data lies is local too, but a run needs to be told."""
+    local = (key for key in IGNORED_KEYS if key != "data.root")
+    return any(name == key or name.startswith(f"{key}.") for key in local)
 
 
 def _said(word: str, settings: Mapping[str, Any]) -> str:
     """What a word of a recorded command says about the run, empty if nothing or if :data:`_NAMED` keys say it."""
     name, equals, value = word.partition("=")
-    if not equals or name.startswith(("-", "hydra")) or name.lstrip("+~") in _NAMED:
+    if not equals or name.startswith(("-", "hydra")) or name.lstrip("+~") in _NAMED or _is_local(name):
         return ""
     if "," not in _BRACKETS.sub("", value):
         return word

@@ -45,12 +45,12 @@ def hold(definition: Definition, title: str, entries: Sequence[tuple[str, OurRow
 def below_best(definition: Definition, contest: Contest) -> set[tuple[str, str | None]]:
     """Label and column (None: the mean) of every row that is significantly below the best of that column.
 
-    As for bold print, a row with a failed seed cannot be the best.
+    As for bold print, a row with a failed seed or a part of the test sets cannot be the best.
     """
     marked = set()
     for column in (*(column.subset for column in definition.columns), None):
         values = {label: _value(row, column) for label, row in zip(contest.labels, contest.rows, strict=True)}
-        whole = {label for label, row in zip(contest.labels, contest.rows, strict=True) if not row.broken}
+        whole = {label for label, row in zip(contest.labels, contest.rows, strict=True) if row.rankable}
         known = {label: value for label, value in values.items() if value is not None and label in whole}
         best = max(known, key=lambda label: known[label], default=None)
         for comparison in contest.comparisons:

@@ -99,7 +99,7 @@ def cost_of(row: OurRow) -> Cost:
         memory=fmean(memory) if memory else None,
         seconds_per_token=fmean(seconds) if seconds else None,
         score=row.mean.mean if row.mean else None,
-        hardware=", ".join(machine["gpus"]) or f"{machine['cpu']}, {machine['threads']} threads",
+        hardware=", ".join(machine["gpus"]) or f"{machine['cpu']}, threads: {machine['threads']}",
     )
 
 

@@ -30,7 +30,8 @@ def notes(definition: Definition, section: Section, rows: Sequence[OurRow], bloc
         texts += _denominators(definition, rows)
     if any(cell.rank for block in blocks for row in block.rows for cell in row.cells):
         texts.append(
-            "Bold is best and underlined second best within a block; a row with a failed seed is left out of this."
+            "Bold is best and underlined second best within a block; a row with a failed seed, or scored on a part of "
+            "its test sets, is left out of this."
         )
     if any(cell.starred for block in blocks for row in block.rows for cell in row.cells):
         texts.append(
@@ -40,7 +41,7 @@ def notes(definition: Definition, section: Section, rows: Sequence[OurRow], bloc
     if any(row.dirty for row in rows):
         texts.append("† run from code with uncommitted changes, or whose commit is not known.")
     if any(row.partial for row in rows):
-        texts.append("‡ trained or scored on fewer rows than the published sets hold.")
+        texts.append("‡ trained or scored on fewer rows than the sets hold, ours or the published ones.")
     if kinds & {"own", "quoted"}:
         texts.append(
             "Published numbers are as printed, from other code, and their percentages have the denominators of "

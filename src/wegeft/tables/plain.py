@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from wegeft.tables.cells import ROW_FACTS
-from wegeft.tables.table import Row, Table
+from wegeft.tables.table import Block, Row, Table
 
 
 def render_csv(table: Table) -> str:
@@ -22,17 +22,27 @@ def render_csv(table: Table) -> str:
 
 
 def render_json(table: Table) -> str:
-    """The whole table with its notes and commands."""
-    content = {
+    """The whole table with its notes and commands; one row a line."""
+    head = {
         "name": table.name,
         "title": table.title,
         "about": table.about,
         "columns": [heading.text for heading in table.headings],
-        "blocks": [{"title": block.title, "rows": [_row(table, row) for row in block.rows]} for block in table.blocks],
         "notes": table.notes,
         "commands": table.commands,
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    blocks = ",\n".join(_block(table, block) for block in table.blocks)
+    lines = [f"{_dumps(name)}: {_dumps(value)}" for name, value in sorted(head.items())]
+    return "{\n" + ",\n".join([f'"blocks": [\n{blocks}\n]', *lines]) + "\n}\n"
+
+
+def _block(table: Table, block: Block) -> str:
+    rows = ",\n".join(_dumps(_row(table, row)) for row in block.rows)
+    return f'{{"rows": [\n{rows}\n], "title": {_dumps(block.title)}}}'
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _row(table: Table, row: Row) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class OurRow:
         return self.runs[0]["config"]  # type: ignore[no-any-return]  # the schema says so
 
     @cached_property
+    def settings(self) -> dict[str, Any]:
+        """:attr:`config` with dotted keys."""
+        return flatten(self.config)
+
+    @cached_property
     def scored(self) -> tuple[Record, ...]:
         """The finished runs."""
         return tuple(run for run in self.runs if run["status"] == "finished" and run["evaluation"])
@@ -103,8 +108,22 @@ class OurRow:
         return statistics.fmean(known) if known and len(known) == len(levels) else None
 
     @property
+    def limited(self) -> bool:
+        """Whether any run was scored on a part of the test set that it had (``evaluation.limit``)."""
+        return any(
+            score["n"] < run["data"]["test_examples"].get(subset, 0)
+            for run in self.scored
+            for subset, score in run["evaluation"]["scores"].items()
+        )
+
+    @property
+    def rankable(self) -> bool:
+        """Whether the row can be best. A mean over the survivors flatters a method that sometimes fails."""
+        return not self.broken and not self.limited
+
+    @property
     def partial(self) -> bool:
-        """Whether any run was trained or scored on fewer rows than the published sets hold."""
+        """Whether any run was trained or scored on fewer rows than the sets, ours or the published, hold."""
         return any(_is_partial(run) for run in self.runs)
 
 
@@ -169,10 +188,10 @@ def _is_partial(run: Record) -> bool:
     expected = run["data"]["expected_rows"]
     training = [rows for part, rows in expected.items() if part.endswith("/train") and rows is not None]
     scores = (run["evaluation"] or {}).get("scores", {})
+    present = run["data"]["test_examples"]
     fewer = (
-        score["n"] < expected[f"{subset}/test"]
+        score["n"] < max(expected.get(f"{subset}/test") or 0, present.get(subset, 0))
         for subset, score in scores.items()
-        if expected.get(f"{subset}/test") is not None
     )
     return run["data"]["train_examples"] < sum(training) or any(fewer)
 

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +59,10 @@ class Comparison:
 def compare_all(rows: Sequence[OurRow], subsets: Sequence[str]) -> list[Comparison]:
     """Every pair of ``rows`` on every subset and on the mean, corrected together; pairs without data are left out."""
     found = []
+    answers = [_answers_of(row, subsets) for row in rows]
     for first in range(len(rows)):
         for second in range(first + 1, len(rows)):
-            tests = [_on_subset(rows[first], rows[second], subset) for subset in subsets]
+            tests = [_on_subset(answers[first], answers[second], subset) for subset in subsets]
             tests.append(_on_mean(rows[first], rows[second]))
             found += [replace(test, first=first, second=second) for test in tests if test]
     return correct(found)
@@ -124,10 +125,10 @@ def paired_seeds(first: Floats, second: Floats) -> tuple[str, float, tuple[float
     return "paired t over seeds", float(result.pvalue), (float(low), float(high))
 
 
-def _on_subset(first: OurRow, second: OurRow, subset: str) -> Comparison | None:
-    seeds = _common_seeds(first, second)
-    answers = [(_outcomes(first, seed, subset), _outcomes(second, seed, subset)) for seed in seeds]
-    kept = [(a[1], b[1]) for a, b in answers if a and b and a[0] == b[0]]
+def _on_subset(first: "_AllAnswers", second: "_AllAnswers", subset: str) -> Comparison | None:
+    seeds = sorted(seed for seed, name in first if name == subset and (seed, name) in second)
+    answers = [(first[seed, subset], second[seed, subset]) for seed in seeds]
+    kept = [(a[1], b[1]) for a, b in answers if a[0] == b[0]]
     if not kept or len({len(a) for a, _ in kept}) > 1:
         return None
     mean_first = np.mean([a for a, _ in kept], axis=0)
@@ -149,7 +150,10 @@ def _on_mean(first: OurRow, second: OurRow) -> Comparison | None:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rank of one row by its mean (1 is best) with the middle 95 % of its ranks over resamples."""
+    """Rank of one row by its mean (1 is best) with the middle 95 % of its ranks over resamples.
+
+    ``first_share`` is the share of resamples in which it came first; those who tie share one.
+    """
 
     rank: float
     low: float
@@ -168,18 +172,19 @@ def rank_rows(rows: Sequence[OurRow], subsets: Sequence[str]) -> list[Ranking] |
         return None
     generator = np.random.default_rng(0)
     picks = generator.multinomial(len(seeds), [1 / len(seeds)] * len(seeds), size=RESAMPLES) / len(seeds)
+    kept = [_answers_of(row, subsets) for row in rows]
     total = np.zeros((RESAMPLES, len(rows)))
     for subset in subsets:
-        answers = _answers(rows, sorted(seeds), subset)
+        answers = _stacked(kept, sorted(seeds), subset)
         if answers is None:
             return None
         total += _resampled(generator, answers, picks) / len(subsets)
     return _summarise(total, rows)
 
 
-def _answers(rows: Sequence[OurRow], seeds: Sequence[int], subset: str) -> Floats | None:
+def _stacked(kept: "Sequence[_AllAnswers]", seeds: Sequence[int], subset: str) -> Floats | None:
     """Shape (rows, seeds, questions); None unless all were asked the same questions."""
-    found = [[_outcomes(row, seed, subset) for seed in seeds] for row in rows]
+    found = [[answers.get((seed, subset)) for seed in seeds] for answers in kept]
     flat = [one for line in found for one in line]
     if any(one is None for one in flat) or len({one[0] for one in flat if one}) > 1:
         return None
@@ -200,7 +205,8 @@ def _summarise(scores: Floats, rows: Sequence[OurRow]) -> list[Ranking]:
     ranks = stats.rankdata(-scores, axis=1)
     observed = stats.rankdata([-(row.mean.mean if row.mean else 0.0) for row in rows])
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0, method="closest_observation")
-    first = np.mean(ranks == ranks.min(axis=1, keepdims=True), axis=0)
+    is_first = ranks == ranks.min(axis=1, keepdims=True)
+    first = np.mean(is_first / is_first.sum(axis=1, keepdims=True), axis=0)
     return [
         Ranking(float(observed[index]), float(low[index]), float(high[index]), float(first[index]))
         for index in range(len(rows))
@@ -220,11 +226,17 @@ def _means(row: OurRow, seeds: Iterable[int]) -> Floats:
     return np.array([by_seed[seed] for seed in seeds], dtype=float)
 
 
-def _outcomes(row: OurRow, seed: int, subset: str) -> tuple[str, Floats] | None:
-    """Digest of the questions and the outcome of each, for one run; None where the record does not keep them."""
-    evaluation: dict[str, Any] = next(run["evaluation"] for run in row.scored if run["config"]["seed"] == seed)
-    outcome = evaluation.get("outcomes", {}).get(subset)
-    score = evaluation["scores"].get(subset)
-    if outcome is None or score is None:
-        return None
-    return outcome["questions"], np.array(unpack(outcome, score["n"]), dtype=float)
+# Digest of the questions and the outcome of each, by seed and subset.
+_AllAnswers: TypeAlias = dict[tuple[int, str], tuple[str, Floats]]
+
+
+def _answers_of(row: OurRow, subsets: Sequence[str]) -> _AllAnswers:
+    """What the records of ``row`` keep of ``subsets``."""
+    found: _AllAnswers = {}
+    for run in row.scored:
+        outcomes, scores = run["evaluation"].get("outcomes", {}), run["evaluation"]["scores"]
+        for subset in subsets:
+            if subset in outcomes and subset in scores:
+                right = np.array(unpack(outcomes[subset], scores[subset]["n"]), dtype=float)
+                found[run["config"]["seed"], subset] = outcomes[subset]["questions"], right
+    return found

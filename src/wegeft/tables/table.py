@@ -73,6 +73,7 @@ class Table:
         commands: commands, one a line.
         commands_title: what they do.
         label: heading of the column of row labels.
+        primary: whether it shows results; others go into their detail.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Table:
     commands: tuple[str, ...]
     commands_title: str = "Commands that fill the open cells"
     label: str = "method"
+    primary: bool = False
 
     @property
     def has_runs(self) -> bool:
