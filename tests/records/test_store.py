@@ -94,6 +94,16 @@ def test_every_required_field_is_required(tmp_path: Path) -> None:
             write_record(record, tmp_path)
 
 
+@pytest.mark.parametrize(("subset", "digits"), [("boolq", 124), ("boolq", 126), ("elsewhere", 125)])
+def test_outcomes_must_fit_their_scores(tmp_path: Path, subset: str, digits: int) -> None:
+    record = make_record()
+    record["evaluation"]["outcomes"] = {subset: {"questions": "0" * 16, "right": "f" * digits}}
+    with pytest.raises(InvalidRecord, match=f"outcomes.{subset} does not fit"):
+        write_record(record, tmp_path)
+    record["evaluation"]["outcomes"] = {"boolq": {"questions": "0" * 16, "right": "f" * 125}}
+    write_record(record, tmp_path)
+
+
 def test_a_run_that_did_not_finish_must_say_why(tmp_path: Path) -> None:
     record = make_record(status="failed")
     record["error"] = None

@@ -109,12 +109,21 @@ def read_records(folder: Path) -> tuple[list[Record], list[Problem]]:
 
 
 def check(record: Any) -> None:
-    """Raise :class:`InvalidRecord` naming the first field that breaks the schema."""
+    """Raise :class:`InvalidRecord` naming the first field that breaks the schema or contradicts another."""
     try:
         _validator().validate(record)
     except jsonschema_rs.ValidationError as error:
         place = ".".join(str(part) for part in error.instance_path) or "the record"
         raise InvalidRecord(f"{place} breaks the schema: {_short(error.message)}") from error
+    _check_outcomes(record["evaluation"] or {})
+
+
+def _check_outcomes(evaluation: Mapping[str, Any]) -> None:
+    """What a schema cannot say: outcomes belong to scores, and are as many as the questions."""
+    for subset, outcome in evaluation.get("outcomes", {}).items():
+        score = evaluation["scores"].get(subset)
+        if score is None or len(outcome["right"]) != -(-score["n"] // 4):
+            raise InvalidRecord(f"evaluation.outcomes.{subset} does not fit evaluation.scores.{subset}.n.")
 
 
 @cache
