@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.methods.tiny import compose_config, tiny_llama
@@ -46,7 +49,7 @@ def test_released_vision_checkpoint(real_data: Path) -> None:
     method = wegeft(official.config)
     method.attach(vit, ["head"])
     assert method.parameter_count() == 24_576
-    method.load_adapter_state(adapter_state(official, method))
+    method.load_adapter_state(adapter_state(official))
     with torch.serialization.safe_globals([argparse.Namespace]):
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     layer = adapted_layer(vit, "blocks.1.attn.proj")
@@ -91,7 +94,7 @@ def test_folder_of_the_peft_fork(tied: bool, tmp_path: Path) -> None:
     backbone = tiny_llama()
     method.attach(backbone)
     backbone.eval()
-    method.load_adapter_state(adapter_state(official, method))
+    method.load_adapter_state(adapter_state(official))
     x_NI = torch.randn(5, 32, generator=torch.Generator().manual_seed(1))
     for name in names:
         owner = name.replace(".1.", ".0.") if tied else name
@@ -108,8 +111,22 @@ def test_an_adapter_that_lacks_a_group_is_refused(tmp_path: Path) -> None:
     official = read_peft_fork(tmp_path)
     method = wegeft({**official.config, "target_modules": ["q_proj", "v_proj"]})
     method.attach(tiny_llama())
-    with pytest.raises(UserError, match=r"has no factors for model\.layers\.0\.self_attn\.v_proj"):
-        adapter_state(official, method)
+    with pytest.raises(UserError, match=r"lacks .*model:layers:0:self_attn:v_proj"):
+        method.load_adapter_state(adapter_state(official))
+
+
+def test_script_writes_a_file_and_the_command_that_reads_it(tmp_path: Path, project_root: Path) -> None:
+    write_fork(tmp_path, PER_TYPE, ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"])
+    script = [sys.executable, str(project_root / "scripts" / "import_official.py")]
+    output = tmp_path / "adapter.safetensors"
+    done = subprocess.run([*script, str(tmp_path), str(output)], capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("python run.py"))
+    overrides = [word for word in shlex.split(line) if word.startswith("method.")]
+    method = build_method(compose_config("method=wegeft", "scale=paper", *overrides)["method"])
+    method.attach(tiny_llama())
+    method.load_adapter_state(load_file(output))
+    refused = subprocess.run([*script, "nowhere", str(output)], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (2, "nowhere is neither a checkpoint nor an adapter folder.\n")
 
 
 def test_a_file_that_holds_code_is_not_opened(tmp_path: Path) -> None:

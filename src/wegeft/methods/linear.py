@@ -175,13 +175,6 @@ class LinearMethod(Method):
         """Name of the group whose members share one update."""
         return site.name
 
-    def groups(self) -> dict[str, list[str]]:
-        """The layers (or parts) of each group, by the name of the group."""
-        members: dict[str, list[str]] = {}
-        for site in self._sites:
-            members.setdefault(self.group_of(site), []).append(site.name)
-        return members
-
     def insert(self, backbone: nn.Module) -> None:
         """Freeze the backbone and prepare the layers that will stand in it."""
         views = {name: view for name, module in backbone.named_modules() if (view := view_of(module))}

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wegeft.errors import UserError
-from wegeft.methods.wegeft import WeGeFT
+from wegeft.methods.wegeft import group_name
 
 _IN, _OUT, _HEAD = "in_projections.", "out_projections.", "backbone."
 
@@ -96,22 +96,14 @@ def read_peft_fork(folder: Path) -> OfficialAdapter:
     return OfficialAdapter(factors, {}, _fork_config(arguments), arguments, None)
 
 
-def adapter_state(official: OfficialAdapter, method: WeGeFT) -> dict[str, Tensor]:
-    """The state that `Method.load_adapter_state` takes, for a ``method`` attached with ``official.config``.
-
-    Raises:
-        UserError: a group of the method has no pair in the file.
-    """
-    state: dict[str, Tensor] = {}
-    for group, names in method.groups().items():
-        pair = next((official.factors[name] for name in (group, *names) if name in official.factors), None)
-        if pair is None:
-            raise UserError(
-                f"The released adapter has no factors for {names[0]}; it has {', '.join(official.factors)}."
-            )
-        prefix = f"adapter.updates.{group.replace('.', ':')}"
-        state |= {f"{prefix}.phi_DR": pair[0].contiguous(), f"{prefix}.psi_RD": pair[1].contiguous()}
-    return {**state, **official.heads}
+def adapter_state(official: OfficialAdapter) -> dict[str, Tensor]:
+    """The state that `Method.load_adapter_state` takes, for a method attached with ``official.config``."""
+    state = dict(official.heads)
+    for name, (phi_DR, psi_RD) in official.factors.items():
+        group = group_name(official.config["sharing"], name, name, phi_DR.shape[0]).replace(".", ":")
+        state[f"adapter.updates.{group}.phi_DR"] = phi_DR.contiguous()
+        state[f"adapter.updates.{group}.psi_RD"] = psi_RD.contiguous()
+    return state
 
 
 def _fork_config(arguments: Mapping[str, Any]) -> dict[str, Any]:
