@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-Comparison = Literal["exact", "number"]
+Comparison = Literal["exact", "number", "math"]
 
 NUMBER_TOLERANCE = 0.001
 """Largest difference of two numbers that count as equal (LLM-Adapters, pyreft and WeGeFT agree on it)."""
@@ -29,6 +29,15 @@ def same_number(extracted: str, gold: str) -> bool:
     return math.isfinite(left) and abs(left - right) <= NUMBER_TOLERANCE
 
 
+def same_mathematics(extracted: str, gold: str) -> bool:
+    """Two LaTeX expressions of the same value, by the rules of Hugging Face's math-verify; equal strings are equal."""
+    if same_text(extracted, gold):
+        return True
+    from math_verify import parse, verify
+
+    return bool(verify(parse(f"${gold}$"), parse(f"${extracted}$")))
+
+
 def _number(text: str) -> float:
     try:
         return float(text.replace(",", ""))
@@ -36,4 +45,8 @@ def _number(text: str) -> float:
         return math.nan
 
 
-COMPARISONS: dict[Comparison, Callable[[str, str], bool]] = {"exact": same_text, "number": same_number}
+COMPARISONS: dict[Comparison, Callable[[str, str], bool]] = {
+    "exact": same_text,
+    "number": same_number,
+    "math": same_mathematics,
+}
