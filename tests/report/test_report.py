@@ -71,6 +71,8 @@ def test_methods_are_described_with_their_counts(page: str) -> None:
     section = page.partition('id="method-lora"')[2].partition("</section>")[0]
     assert "arXiv 2106.09685" in section
     assert "4,096" in section
+    runs = [record["run_id"] for record in RECORDS if record["config"]["method"]["name"] == "lora"]
+    assert set(re.findall(r'href="#run-(\w+)"', section)) == set(runs)
 
 
 def test_the_same_input_gives_the_same_page(page: str, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def run_view(record: Record, backbone: str) -> dict[str, Any]:
     curve = (record["training"] or {}).get("loss_curve", [])
     return {
         "id": record["run_id"],
-        "title": f"{names['method']} on {names['model']}, {names['task']}, {names['scale']}, seed {config['seed']}",
+        "title": run_title(record),
         "outcome": f"{evaluation['mean']:.1%} mean" if evaluation else record["status"],
         "error": record["error"],
         "tags": {
@@ -83,6 +83,13 @@ def run_view(record: Record, backbone: str) -> dict[str, Any]:
         "config": yaml.safe_dump(config, sort_keys=True, allow_unicode=True),
         "provenance": _pretty({part: record[part] for part in ("provenance", "data", "parameters", "adapter")}),
     }
+
+
+def run_title(record: Record) -> str:
+    """What a run is called: method, backbone, task, scale and seed."""
+    config = record["config"]
+    names = {group: config[group]["name"] for group in ("method", "model", "task", "scale")}
+    return f"{names['method']} on {names['model']}, {names['task']}, {names['scale']}, seed {config['seed']}"
 
 
 def _score_view(name: str, score: dict[str, Any]) -> dict[str, Any]:
@@ -122,14 +129,17 @@ def method_views(records: Iterable[Record], configs: Path = METHOD_CONFIGS) -> l
     """Every method that is configured or was run: its module's description, its counts, its runs."""
     targets = {path.stem: _target(path) for path in sorted(configs.glob("*.yaml"))}
     counts: Counter[tuple[str, str, int]] = Counter()
+    runs: dict[str, list[dict[str, str]]] = {}
     for record in records:
         name = record["config"]["method"]["name"]
         targets.setdefault(name, str(record["config"]["method"].get("_target_", "")))
+        runs.setdefault(name, []).append({"id": record["run_id"], "title": run_title(record)})
         counts[name, record["config"]["model"]["name"], record["parameters"]["trainable"]] += 1
     return [
         {
             "name": name,
             "text": describe(target),
+            "runs": runs.get(name, []),
             "counts": [
                 {"model": model, "trainable": trainable, "runs": runs}
                 for (method, model, trainable), runs in sorted(counts.items())
