@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 from wegeft.errors import UserError
 from wegeft.progress import Advance, progress
@@ -32,6 +32,8 @@ LICENCES = (
     "own authors: BoolQ CC BY-SA 3.0, HellaSwag MIT, WinoGrande CC BY, ARC CC BY-SA 4.0, OpenBookQA Apache-2.0; PIQA "
     "and SocialIQA come with terms of their own. Check them before you pass the files on."
 )
+SOURCE = "wegeft.tasks.sources.LLMAdaptersFiles"
+"""The kind of source whose files lie in that repository."""
 ATTEMPTS = 5
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
@@ -87,16 +89,17 @@ def main(arguments: Sequence[str] | None = None, configs: Path = CONFIGS, pause_
 
 
 def files_of(task_yaml: Path) -> list[RemoteFile]:
-    """The files that the task's ``paper`` source reads, with their published sizes; none for other kinds of task."""
-    task: dict[str, Any] = yaml.safe_load(task_yaml.read_text(encoding="utf-8"))
-    source = task.get("sources", {}).get("paper", {})
-    if "train_file" not in source:
+    """The files that the task reads at ``scale=paper``, with their published sizes; none for other kinds of task."""
+    config = OmegaConf.create({"scale": {"name": "paper"}, "task": OmegaConf.load(task_yaml)})
+    source = OmegaConf.select(config, "task.sources.paper", default={})
+    if source.get("_target_") != SOURCE:
         return []
-    parts = [(subset, "train") for subset in task["train_subsets"]] + [(s, "test") for s in task["test_subsets"]]
+    parts = [(subset, "train") for subset in config.task.train_subsets]
+    parts += [(subset, "test") for subset in config.task.test_subsets]
     files = []
     for subset, split in parts:
         path = source[f"{split}_file"].format(subset=subset)
-        files.append(RemoteFile(path, source["expected_rows"].get(f"{subset}/{split}"), SHA256.get(path)))
+        files.append(RemoteFile(path, source.expected_rows.get(f"{subset}/{split}"), SHA256.get(path)))
     return files
 
 

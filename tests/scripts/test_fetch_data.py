@@ -152,7 +152,8 @@ def test_a_connection_that_brings_nothing_ends_after_five_attempts_and_keeps_the
 def small_task(folder: Path) -> Path:
     """A config folder with one task of one file."""
     (folder / "task").mkdir(parents=True)
-    source = {"train_file": "dataset/{subset}/train.json", "test_file": "x.json", "expected_rows": {"boolq/train": 400}}
+    files = {"train_file": "dataset/{subset}/train.json", "test_file": "x.json"}
+    source = {"_target_": fetch_data.SOURCE, "expected_rows": {"boolq/train": 400}} | files
     task = {"sources": {"paper": source}, "train_subsets": ["boolq"], "test_subsets": []}
     (folder / "task" / "questions.yaml").write_text(yaml.safe_dump(task))
     (folder / "task" / "other.yaml").write_text("name: other\n")
@@ -185,6 +186,19 @@ def test_an_unknown_task_names_the_choices(tmp_path: Path, capsys: pytest.Captur
         main(["other"], small_task(tmp_path))
     assert stopped.value.code == 2
     assert "questions" in capsys.readouterr().err
+
+
+def test_arithmetic_is_one_training_file_and_seven_test_files() -> None:
+    files = files_of(fetch_data.CONFIGS / "task" / "math10k.yaml")
+    assert [(file.path, file.rows) for file in files][:2] == [
+        ("ft-training_set/math_10k.json", 9919),
+        ("dataset/AQuA/test.json", 254),
+    ]
+    assert len(files) == 8
+
+
+def test_tasks_from_elsewhere_cannot_be_fetched() -> None:
+    assert files_of(fetch_data.CONFIGS / "task" / "code.yaml") == []
 
 
 def test_commonsense_is_sixteen_files_whose_training_rows_are_the_published_170k() -> None:

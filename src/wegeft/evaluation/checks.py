@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from wegeft.errors import UserError
-from wegeft.evaluation.compare import is_correct
+from wegeft.evaluation.compare import Comparison, is_correct
+from wegeft.evaluation.extractors import Extractor
+from wegeft.progress import progress
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.tasks.text import TextTask
@@ -34,15 +36,22 @@ def check_gold(task: TextTask, sets: Questions) -> None:
     Raises:
         UserError: naming the row; such a question could never be answered, whatever the model.
     """
-    for subset, examples in sets.items():
-        for extractor in task.extractors(subset).values():
+    with progress(sum(len(examples) for examples in sets.values()), "check questions") as advance:
+        for subset, examples in sets.items():
+            rules = list(task.extractors(subset).values())
             for example in examples:
-                extracted = extractor.extract(extractor.announce(example.gold))
-                if not is_correct(task.comparison(subset), extracted, example.gold):
-                    raise UserError(
-                        f"row {example.uid}: its answer {example.gold!r} can never be scored right, because "
-                        f"{extractor.label} reads {extracted!r} in {extractor.announce(example.gold)!r}."
-                    )
+                for rule in rules:
+                    _check_answer(rule, task.comparison(subset), example)
+                advance()
+
+
+def _check_answer(rule: Extractor, comparison: Comparison, example: Example) -> None:
+    extracted = rule.extract(rule.announce(example.gold))
+    if not is_correct(comparison, extracted, example.gold):
+        raise UserError(
+            f"row {example.uid}: its answer {example.gold!r} can never be scored right, because {rule.label} reads "
+            f"{extracted!r} in {rule.announce(example.gold)!r}."
+        )
 
 
 def check_room(model: nn.Module, encoder: TextEncoder, task: TextTask, sets: Questions) -> None:

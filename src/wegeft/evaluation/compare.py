@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-Comparison = Literal["exact", "number", "math"]
+Comparison = Literal["exact", "number", "math", "program_sandboxed", "program_unsandboxed"]
 
 NUMBER_TOLERANCE = 0.001
 """Largest difference of two numbers that count as equal (LLM-Adapters, pyreft and WeGeFT agree on it)."""
@@ -38,6 +38,20 @@ def same_mathematics(extracted: str, gold: str) -> bool:
     return bool(verify(parse(f"${gold}$"), parse(f"${extracted}$")))
 
 
+def passes_tests(extracted: str, gold: str) -> bool:
+    """Code that passes the tests of the problem ``gold``, run in the sandbox."""
+    from wegeft.evaluation.code.judge import solves
+
+    return solves(extracted, gold, "sandboxed")
+
+
+def passes_tests_unsandboxed(extracted: str, gold: str) -> bool:
+    """As :func:`passes_tests`, at the risk of the person who chose it."""
+    from wegeft.evaluation.code.judge import solves
+
+    return solves(extracted, gold, "unsandboxed")
+
+
 def _number(text: str) -> float:
     try:
         return float(text.replace(",", ""))
@@ -49,4 +63,6 @@ COMPARISONS: dict[Comparison, Callable[[str, str], bool]] = {
     "exact": same_text,
     "number": same_number,
     "math": same_mathematics,
+    "program_sandboxed": passes_tests,
+    "program_unsandboxed": passes_tests_unsandboxed,
 }

@@ -106,7 +106,7 @@ class LLMAdaptersConfig(Strict):
 class LLMAdaptersFiles(Source):
     """Rows from JSON files: an array of objects with the four text fields."""
 
-    Config = LLMAdaptersConfig
+    Config: ClassVar[type[LLMAdaptersConfig]] = LLMAdaptersConfig
 
     def __init__(self, config: LLMAdaptersConfig) -> None:
         self.config = config

@@ -93,7 +93,7 @@ class TextTaskConfig(TaskConfig):
 class TextTask(Task):
     """Examples rendered from rows by the templates of the config."""
 
-    Config = TextTaskConfig
+    Config: ClassVar[type[TextTaskConfig]] = TextTaskConfig
     families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
 
     def __init__(self, config: TextTaskConfig) -> None:

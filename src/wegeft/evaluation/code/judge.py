@@ -1,0 +1,70 @@
+"""Whether an answer in words solves a programming problem: its code is run against the problem's tests.
+
+The gold answer of such a question is the problem itself, as JSON, so that kept answers can be judged again on a machine
+without the benchmark's files.
+
+Does not: run anything outside the sandbox, unless the comparison says ``unsandboxed``.
+"""
+
+import json
+from dataclasses import asdict
+from functools import cache
+from typing import Literal
+
+from wegeft.evaluation.code.problems import Problem, code_of, official_code, program
+from wegeft.evaluation.code.sandbox import Isolation, Limits, run_program
+from wegeft.evaluation.extractors import Extractor
+from wegeft.schema import Strict
+
+
+class WrittenCodeConfig(Strict):
+    """How code is taken out of an answer.
+
+    Attributes:
+        mending: ``clean`` takes the first fenced block, else all; ``official`` mends the text as WeGeFT's HumanEval
+            evaluation does.
+    """
+
+    mending: Literal["clean", "official"]
+
+
+class WrittenCode(Extractor):
+    """All that the model wrote; the comparison, which knows the problem, takes the code out of it."""
+
+    Config = WrittenCodeConfig
+    version = 1
+
+    def __init__(self, config: WrittenCodeConfig) -> None:
+        self.mending = config.mending
+
+    def extract(self, text: str) -> str | None:
+        """See :meth:`Extractor.extract`."""
+        if not text.strip():
+            return None
+        return f"```python{official_code(text)}\n```" if self.mending == "official" else text
+
+    def announce(self, answer: str) -> str:
+        """See :meth:`Extractor.announce`; the benchmark's own solution."""
+        problem = problem_of(answer)
+        return f"```python\n{problem.head}{problem.solution}\n```"
+
+
+def gold_of(problem: Problem) -> str:
+    """``problem`` as the gold answer of a question."""
+    return json.dumps(asdict(problem))
+
+
+def problem_of(gold: str) -> Problem:
+    """The problem behind a gold answer."""
+    return Problem(**json.loads(gold))
+
+
+@cache
+def solves(written: str, gold: str, isolation: Isolation) -> bool:
+    """Whether the code in ``written`` passes the tests of the problem ``gold``; each pair is run once.
+
+    Raises:
+        UserError: no sandbox, and ``isolation`` asks for one.
+    """
+    problem = problem_of(gold)
+    return run_program(program(problem, code_of(problem, written)), Limits(), isolation).verdict == "passed"

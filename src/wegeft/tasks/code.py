@@ -1,0 +1,174 @@
+"""Programming as a text task: questions whose gold answer is a set of tests, and where such questions come from.
+
+Does not: run programs (``wegeft.evaluation.code``).
+"""
+
+import random
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from wegeft.errors import UserError
+from wegeft.evaluation.code.judge import gold_of
+from wegeft.evaluation.code.problems import Benchmark, Problem, read_problems
+from wegeft.evaluation.code.sandbox import Isolation, require_isolation
+from wegeft.schema import Strict
+from wegeft.tasks.sources import LLMAdaptersConfig, LLMAdaptersFiles, Row, Source, Split, draw
+from wegeft.tasks.text import TextTask, TextTaskConfig
+
+
+class CodeTaskConfig(TextTaskConfig):
+    """A text task whose answers are run.
+
+    Attributes:
+        allow_code_execution: ``sandboxed`` runs them in namespaces of their own, or not at all; ``unsandboxed`` accepts
+            the risk of running them as the person who started the run.
+    """
+
+    allow_code_execution: Isolation
+
+
+class CodeTask(TextTask):
+    """A text task that looks for its sandbox before anything is loaded."""
+
+    Config: ClassVar[type[CodeTaskConfig]] = CodeTaskConfig
+
+    def __init__(self, config: CodeTaskConfig) -> None:
+        super().__init__(config)
+        self.isolation: Isolation = config.allow_code_execution
+
+    def check_data(self) -> None:
+        """See :meth:`Task.check_data`; also UserError where programs could not be shut in."""
+        super().check_data()
+        if self.isolation == "sandboxed":
+            require_isolation()
+
+
+class BenchmarkConfig(LLMAdaptersConfig):
+    """Training rows as files of rows; test questions from the published problem files.
+
+    Attributes:
+        problem_files: path below ``root`` by test subset (``humaneval``, ``mbpp``).
+    """
+
+    problem_files: dict[Benchmark, str]
+
+
+class BenchmarkFiles(LLMAdaptersFiles):
+    """HumanEval and MBPP as rows: the question is the prompt, the gold answer the problem with its tests."""
+
+    Config: ClassVar[type[BenchmarkConfig]] = BenchmarkConfig
+    config: BenchmarkConfig
+
+    def rows(self, subset: str, split: Split) -> Sequence[Row]:
+        """See :meth:`Source.rows`."""
+        if split == "train":
+            return super().rows(subset, split)
+        rows = self._problem_rows(subset)
+        return [rows[number] for number in self.row_numbers(subset, split)]
+
+    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
+        """See :meth:`Source.row_numbers`."""
+        if split == "train":
+            return super().row_numbers(subset, split)
+        return self._drawn(split, len(self._problem_rows(subset)))
+
+    def path(self, subset: str, split: Split) -> Path:
+        """File of one subset and split."""
+        if split == "train" or self.config.root is None:
+            return super().path(subset, split)
+        for benchmark, name in self.config.problem_files.items():
+            if benchmark == subset:
+                return Path(self.config.root) / name
+        raise UserError(f"there is no benchmark {subset}; choices: {', '.join(self.config.problem_files)}.")
+
+    def _problem_rows(self, subset: str) -> list[Row]:
+        path = self.path(subset, "test")  # refuses an unknown benchmark
+        benchmark: Benchmark = "humaneval" if subset == "humaneval" else "mbpp"
+        return [row_of(problem, problem.prompt) for problem in read_problems(path, benchmark)]
+
+
+class MiniCodeConfig(Strict):
+    """How many small functions are asked for.
+
+    Attributes:
+        train_rows: training questions drawn of all there are; None is all.
+        test_rows: as ``train_rows``.
+        sample_seed: seed of both draws.
+    """
+
+    train_rows: int | None = Field(ge=1)
+    test_rows: int | None = Field(ge=1)
+    sample_seed: int = Field(ge=0)
+
+
+class MiniCode(Source):
+    """Functions of one line over small numbers, generated ("Write f(x) that returns x plus 7")."""
+
+    Config = MiniCodeConfig
+
+    def __init__(self, config: MiniCodeConfig) -> None:
+        self.config = config
+
+    def rows(self, subset: str, split: Split) -> Sequence[Row]:
+        """See :meth:`Source.rows`."""
+        rows = self._all(subset, split)
+        return [rows[number] for number in self.row_numbers(subset, split)]
+
+    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
+        """See :meth:`Source.row_numbers`."""
+        wanted = self.config.train_rows if split == "train" else self.config.test_rows
+        return draw(len(self._all(subset, split)), wanted, self.config.sample_seed)
+
+    def check(self, subset: str, split: Split) -> None:
+        """See :meth:`Source.check`."""
+        self._all(subset, split)
+
+    def expected(self, subset: str, split: Split) -> int | None:
+        """See :meth:`Source.expected`; nothing is published about generated functions."""
+        del subset, split
+        return None
+
+    def expected_drawn(self, subset: str, split: Split) -> int | None:
+        """See :meth:`Source.expected_drawn`."""
+        return len(self.row_numbers(subset, split))
+
+    def chance(self, subset: str) -> float | None:
+        """See :meth:`Source.chance`; nobody guesses a program."""
+        del subset
+        return None
+
+    def _all(self, subset: str, split: Split) -> list[Row]:
+        if subset != "one_line":
+            raise UserError(f"the mini code has no {subset}; it has one_line.")
+        return _one_line_functions()[split]
+
+
+OPERATIONS = (("plus", "+"), ("minus", "-"), ("times", "*"))
+LARGEST = 40
+
+
+@cache
+def _one_line_functions() -> dict[Literal["train", "test"], list[Row]]:
+    """Every operation with every number up to 40, in a fixed mixed order; one in six is a test question."""
+    pairs = [(word, sign, number) for word, sign in OPERATIONS for number in range(2, LARGEST)]
+    random.Random("wegeft mini code").shuffle(pairs)
+    rows = [row_of(_one_line(*pair), f"Write f(x) that returns x {pair[0]} {pair[2]}.") for pair in pairs]
+    tests = len(rows) // 6
+    return {"train": rows[tests:], "test": rows[:tests]}
+
+
+def _one_line(word: str, sign: str, number: int) -> Problem:
+    function = f"def f(x):\n    return x {sign} {number}\n"
+    expected = {x: {"+": x + number, "-": x - number, "*": x * number}[sign] for x in (0, 1, 7)}
+    tests = "\n".join(f"assert f({x}) == {value}" for x, value in expected.items())
+    return Problem(f"one_line/{word}/{number}", "", "", "", tests, function)
+
+
+def row_of(problem: Problem, instruction: str) -> Row:
+    """A problem as a row: its own solution is the output, the problem with its tests the answer."""
+    output = f"```python\n{problem.head}{problem.solution.rstrip()}\n```"
+    return {"instruction": instruction, "input": "", "output": output, "answer": gold_of(problem)}

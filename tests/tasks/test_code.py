@@ -1,0 +1,107 @@
+"""Programming as a task: the questions, their sandbox, and an evaluation in which some answers pass."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.test_evaluate import Parrot
+from tests.evaluation.tiny import tiny_encoder
+from tests.tasks.tiny import text_task
+from wegeft.errors import UserError
+from wegeft.evaluation.checks import check_gold
+from wegeft.evaluation.code import sandbox
+from wegeft.evaluation.code.judge import problem_of
+from wegeft.evaluation.config import EvaluationConfig
+from wegeft.evaluation.evaluate import evaluate_text
+from wegeft.evaluation.rescore import rescore
+from wegeft.evaluation.samples import read_samples
+from wegeft.tasks.text import TextTask
+
+isolated = pytest.mark.skipif(
+    sandbox.why_not_isolated() is not None, reason=f"no sandbox here: {sandbox.why_not_isolated()}"
+)
+
+
+def paper_task(root: Path, *overrides: str) -> TextTask:
+    return text_task("task=code", "scale=paper", f"data.root={root}", *overrides)
+
+
+@isolated
+def test_every_small_function_passes_its_own_tests_and_none_is_asked_twice() -> None:
+    task = text_task("task=code")
+    sets = task.test_examples()
+    check_gold(task, sets)
+    train = {example.prompt for example in task.train_examples()}
+    tests = {example.prompt for example in sets["one_line"]}
+    assert train.isdisjoint(tests)
+    assert len(train) + len(tests) == 3 * 38
+    assert len(tests) == 19
+
+
+def test_the_published_problems_are_questions(real_data: Path) -> None:
+    sets = paper_task(real_data).test_examples()
+    assert {subset: len(examples) for subset, examples in sets.items()} == {"humaneval": 164, "mbpp": 974}
+    first = sets["humaneval"][0]
+    assert first.uid == "humaneval/test/0"
+    assert problem_of(first.gold).uid == "HumanEval/0"
+    assert problem_of(first.gold).head in first.prompt
+
+
+@isolated
+def test_the_first_published_problems_can_be_scored_right(real_data: Path) -> None:
+    task = paper_task(real_data)
+    check_gold(task, {subset: examples[:5] for subset, examples in task.test_examples().items()})
+
+
+@isolated
+def test_a_model_that_always_adds_two_passes_where_that_is_asked(tmp_path: Path) -> None:
+    task = text_task("task=code", "task.max_new_tokens=60")
+    examples = task.test_examples()["one_line"]
+    wanted = problem_of(examples[3].gold).solution
+    encoder = tiny_encoder("clean", "max_length=400")
+    config = EvaluationConfig(batch_size=4, merge=False, limit=6)
+    found = evaluate_text(Parrot(f"```python\n{wanted}```"), encoder, task, config, tmp_path)
+    assert found.scores["one_line"].value == pytest.approx(1 / 6)
+    samples = read_samples(tmp_path / "samples.jsonl")
+    assert [sample.score for sample in samples] == [0, 0, 0, 1, 0, 0]
+    assert rescore(samples, task).flips == ()
+
+
+def test_without_a_sandbox_the_task_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "why_not_isolated", lambda: "no namespaces")
+    with pytest.raises(UserError, match=r"no namespaces.*allow_code_execution=unsandboxed"):
+        text_task("task=code").check_data()
+    text_task("task=code", "task.allow_code_execution=unsandboxed").check_data()
+
+
+def test_unsandboxed_is_another_comparison() -> None:
+    assert text_task("task=code").comparison("one_line") == "program_sandboxed"
+    risky = text_task("task=code", "task.allow_code_execution=unsandboxed")
+    assert risky.comparison("one_line") == "program_unsandboxed"
+    with pytest.raises(UserError, match="'program_sandboxed' or 'program_unsandboxed'"):
+        text_task("task=code", "task.allow_code_execution=yes")
+
+
+def test_training_rows_come_from_files_of_rows(tmp_path: Path) -> None:
+    row = {"instruction": "Add.", "input": "", "output": "```python\n1 + 1\n```", "answer": "-"}
+    (tmp_path / "code_feedback").mkdir()
+    (tmp_path / "code_feedback" / "train.json").write_text(json.dumps([row] * 3))
+    (example, *others) = paper_task(tmp_path).train_examples()
+    assert example.target == row["output"]
+    assert len(others) == 2
+
+
+def test_unknown_sets_name_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no benchmark apps; choices: humaneval, mbpp"):
+        paper_task(tmp_path, "task.test_subsets=[apps]").test_examples()
+    with pytest.raises(UserError, match="has no humaneval; it has one_line"):
+        text_task("task=code", "task.test_subsets=[humaneval]").test_examples()
+    with pytest.raises(UserError, match=r"data\.root is not set"):
+        text_task("task=code", "scale=paper").test_examples()
+
+
+@isolated
+def test_official_mending_is_a_choice() -> None:
+    task = text_task("task=code", "task.scoring.default.extractors.clean.mending=official")
+    check_gold(task, {"one_line": task.test_examples()["one_line"][:3]})
