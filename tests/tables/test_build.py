@@ -11,7 +11,14 @@ from tests.records.factory import SUBSETS, make_config, make_record
 from tests.tables.world import PAPER, awkward_records
 from wegeft.errors import UserError
 from wegeft.tables.build import build_tables
-from wegeft.tables.definition import DEFINITIONS, Definition, check_task, known_tasks, load_definition, load_definitions
+from wegeft.tables.definition import (
+    DEFINITIONS,
+    Definition,
+    known_tasks,
+    load_definition,
+    load_definitions,
+    settle_task,
+)
 from wegeft.tables.rows import make_rows
 from wegeft.tables.table import Block, Cell, Heading, Row, Table, rank
 from wegeft.tables.write import make_tables
@@ -235,19 +242,18 @@ def test_a_definition_that_is_not_yaml_names_its_file(tmp_path: Path) -> None:
 def test_an_unknown_task_is_named_with_the_choices(tmp_path: Path) -> None:
     definition = load_definition(_changed(tmp_path, task="comonsense"))
     with pytest.raises(UserError, match=r"task=comonsense is not one of commonsense, glue.*did you mean commonsense"):
-        check_task(definition, {"commonsense", "glue"})
+        settle_task(definition, {"commonsense", "glue"})
 
 
 def test_shipped_definitions_agree_with_the_tasks_that_exist() -> None:
     for definition in load_definitions():
-        check_task(definition, known_tasks())
+        assert definition.planned == (definition.task not in known_tasks()), definition.name
 
 
-def test_planned_tables_must_not_outlive_their_plan(commonsense: Definition) -> None:
+def test_a_planned_table_becomes_a_table_when_its_task_exists(commonsense: Definition) -> None:
     planned = commonsense.model_copy(update={"planned": True})
-    check_task(planned, {"glue"})
-    with pytest.raises(UserError, match="not planned any more"):
-        check_task(planned, {"commonsense"})
+    assert settle_task(planned, {"glue"}).planned
+    assert not settle_task(planned, {"commonsense"}).planned
 
 
 def test_a_section_declared_twice_is_refused(tmp_path: Path) -> None:

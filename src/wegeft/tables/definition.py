@@ -205,14 +205,19 @@ def load_definition(path: Path) -> Definition:
     return definition
 
 
-def check_task(definition: Definition, known: Collection[str]) -> None:
-    """Raise `UserError` unless the definition's task is one of ``known``, or planned and not yet one."""
-    if not definition.planned and definition.task not in known:
-        raise UserError(
-            f"task={definition.task} is not one of {', '.join(sorted(known))}{did_you_mean(definition.task, known)}."
-        )
-    if definition.planned and definition.task in known:
-        raise UserError(f"task={definition.task} exists, so the table is not planned any more.")
+def settle_task(definition: Definition, known: Collection[str]) -> Definition:
+    """The definition, no longer planned once its task is one of ``known``.
+
+    Raises:
+        UserError: the task is not one of ``known``, and not planned.
+    """
+    if definition.task in known:
+        return definition.model_copy(update={"planned": False})
+    if definition.planned:
+        return definition
+    raise UserError(
+        f"task={definition.task} is not one of {', '.join(sorted(known))}{did_you_mean(definition.task, known)}."
+    )
 
 
 def known_tasks(folder: Path = TASK_CONFIGS) -> frozenset[str]:

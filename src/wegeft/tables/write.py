@@ -8,7 +8,7 @@ from wegeft.errors import UserError
 from wegeft.records.store import Problem, read_records
 from wegeft.tables import latex, markdown, plain
 from wegeft.tables.build import build_tables
-from wegeft.tables.definition import DEFINITIONS, Definition, check_task, known_tasks, load_definitions
+from wegeft.tables.definition import DEFINITIONS, Definition, known_tasks, load_definitions, settle_task
 from wegeft.tables.efficiency import efficiency_tables, load_efficiency
 from wegeft.tables.reproduction import Check, reproduction_table
 from wegeft.tables.rows import OurRow, make_rows
@@ -72,8 +72,7 @@ def make_tables(
     not_run = 0
     for definition in definitions:
         try:
-            check_task(definition, tasks)
-            family = build_tables(definition, rows, paper)
+            family = build_tables(settle_task(definition, tasks), rows, paper)
         except UserError as error:
             problems.append(Problem(f"{definition.name}.yaml", str(error)))
             continue
