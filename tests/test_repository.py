@@ -106,7 +106,7 @@ def test_what_is_imported_is_a_dependency(
     texts = chain(project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras))
     declared = {canonicalize_name(Requirement(text).name) for text in texts}
     imported = set().union(*(imported_packages(p) for glob in sources for p in project_root.glob(glob)))
-    foreign = imported - sys.stdlib_module_names - {"wegeft", "scripts", "tests", "run"}
+    foreign = imported - sys.stdlib_module_names - {"wegeft", "scripts", "tests", "run", "benchmarks"}
     distributions = importlib.metadata.packages_distributions()
     undeclared = {
         name for name in foreign if not declared & {canonicalize_name(d) for d in distributions.get(name, [])}
