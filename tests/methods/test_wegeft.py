@@ -252,7 +252,7 @@ def test_weight_dropout_changes_the_output_at_every_forward_of_training() -> Non
         (["weight_dropout=1.0"], "method.weight_dropout=1.0"),
         (["zero=neither"], "method.zero=.neither.*phi.*psi"),
         (["form=weight"], "method.form=.weight.*auto.*input.*generated"),
-        (["sharing=per_tipe"], "method.sharing"),
+        (["sharing=per_tipe"], "method.sharing='per_tipe' is refused: choose per_type, all, .* or a list"),
         (["sharing=all"], "sharing=all needs layers of equal input width.*q_proj has 32 and .*down_proj has 48"),
         (["sharing=[nowhere]"], "method.sharing=nowhere fits no layer"),
         (["sharing=['(']"], r"method.sharing=\( is not a regular expression"),

@@ -29,11 +29,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from wegeft.errors import UserError
@@ -110,6 +110,13 @@ class UpdateConfig(Strict):
         return self
 
 
+def _known_scheme(sharing: object) -> object:
+    """Refuse a misspelt scheme in one sentence; pydantic's own would list every form that the value could have."""
+    if isinstance(sharing, str) and sharing not in get_args(Scheme):
+        raise ValueError(f"choose {', '.join(get_args(Scheme))}, or a list of regular expressions")
+    return sharing
+
+
 class WeGeFTConfig(UpdateConfig, LinearMethodConfig):
     """Keys of WeGeFT.
 
@@ -122,7 +129,7 @@ class WeGeFTConfig(UpdateConfig, LinearMethodConfig):
 
     recipe: str
     recipes: dict[str, dict[str, object]]
-    sharing: Scheme | tuple[str, ...]
+    sharing: Annotated[Scheme | tuple[str, ...], BeforeValidator(_known_scheme)]
 
 
 class WeGeFTUpdate(LowRankUpdate):
@@ -298,6 +305,9 @@ def input_form_is_cheaper(tokens: int, d_in: int, d_out: int, with_gradient: boo
 
     Per rank, the input form takes N·I to encode and N·I to edit; the generated form N·I to encode, I·O for Wφ and N·O
     to add. Backward, each of these products has two of its own size, but for Wφ, which has one because W is frozen.
+
+    The generated form only wins where O < I and N exceeds O by a factor, so Wφ, which costs R/N of the layer, is not
+    worth keeping between forward passes.
     """
     if with_gradient:
         return 3 * tokens * d_in <= 3 * tokens * d_out + 2 * d_in * d_out
