@@ -167,17 +167,16 @@ def _sorted_out(section: Section, rows: Sequence[OurRow]) -> list[tuple[Expected
 
 def _starred(definition: Definition, lines: Sequence[Row], marked: set[tuple[str, str | None]]) -> list[Row]:
     """``lines`` with a star on every cell whose row label and column are in ``marked``."""
-    positions = {position: name for name, position in score_positions(definition).items()}
-    return [
-        replace(
-            line,
-            cells=tuple(
-                replace(cell, starred=index in positions and (line.label, positions[index]) in marked)
-                for index, cell in enumerate(line.cells)
-            ),
-        )
-        for line in lines
-    ]
+    positions = score_positions(definition)
+    columns: dict[str, set[int]] = {}
+    for label, column in marked:
+        columns.setdefault(label, set()).add(positions[column])
+    return [_star(line, columns[line.label]) if line.label in columns else line for line in lines]
+
+
+def _star(line: Row, columns: set[int]) -> Row:
+    cells = (replace(cell, starred=True) if index in columns else cell for index, cell in enumerate(line.cells))
+    return replace(line, cells=tuple(cells))
 
 
 def _check_against_published(

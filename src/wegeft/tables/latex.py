@@ -2,30 +2,32 @@
 
 from wegeft.tables.table import Block, Cell, Row, Table
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-    "−": "$-$",
-    "²": "$^2$",
-    "×": r"$\times$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-}
+_SPECIAL = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        "†": r"$\dagger$",
+        "‡": r"$\ddagger$",
+        "−": "$-$",
+        "²": "$^2$",
+        "×": r"$\times$",
+        "–": "--",
+        "—": "---",
+        "…": r"\ldots{}",
+    }
+)
 OPEN_TEXT = "--"
 
 
@@ -55,7 +57,7 @@ def render(table: Table) -> str:
 
 def escape(text: str) -> str:
     """Text without meaning to TeX; a character that has no name here becomes a question mark."""
-    spelled = "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
+    spelled = " ".join(text.split()).translate(_SPECIAL)
     return spelled.encode("ascii", "replace").decode()
 
 
