@@ -39,6 +39,16 @@ def test_methods_take_turns() -> None:
         method.disable()
 
 
+@pytest.mark.parametrize("name", SWITCHABLE)
+def test_a_disabled_method_can_leave(name: str) -> None:
+    backbone = tiny_llama()
+    method = attach(method_from_yaml(name), backbone)
+    method.disable()
+    method.detach()
+    assert {type(m).__name__ for m in backbone.modules()} == {type(m).__name__ for m in tiny_llama().modules()}
+    attach(method_from_yaml("lora"), backbone)
+
+
 def test_two_methods_at_once_are_refused() -> None:
     backbone = tiny_llama()
     first = attach(method_from_yaml("lora"), backbone)

@@ -67,6 +67,11 @@ class Method(nn.Module, ABC):
             raise RuntimeError("the method is not attached to a backbone")
         return self._backbone
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether this method is at work in its backbone."""
+        return getattr(self.backbone, "adapter", None) is self
+
     def attach(self, backbone: nn.Module, head_modules: Sequence[str] = ()) -> None:
         """Freeze ``backbone`` in place, insert the method, and make the task heads trainable.
 
@@ -109,7 +114,7 @@ class Method(nn.Module, ABC):
 
     def detach(self) -> None:
         """Leave the backbone as a plain, frozen model. Weights that are merged stay merged."""
-        if getattr(self.backbone, "adapter", None) is self:
+        if self.is_enabled:
             del self.backbone.adapter
         self.backbone.requires_grad_(False)
         object.__setattr__(self, "_backbone", None)

@@ -216,7 +216,8 @@ class LinearMethod(Method):
 
     def detach(self) -> None:
         """Put the plain layers back, merged if they are, and forget the backbone."""
-        self._leave()
+        if self.is_enabled:
+            self._leave()
         super().detach()
 
     def _leave(self) -> None:
