@@ -28,13 +28,13 @@ test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 tables: setup ## render every table from results/
-	$(BIN)/python -m wegeft.tables
+	OMP_NUM_THREADS=1 $(BIN)/python -m wegeft.tables
 
 figures: setup ## render every table and draw every figure from results/
-	$(BIN)/python -m wegeft.tables --quiet --figures results/figures
+	OMP_NUM_THREADS=1 $(BIN)/python -m wegeft.tables --quiet --figures results/figures
 
 report: setup ## write results/report.html: tables, figures, a page per run and per method
-	$(BIN)/python -m wegeft.report
+	OMP_NUM_THREADS=1 $(BIN)/python -m wegeft.report
 
 lint: setup ## check style and format
 	$(BIN)/ruff check .

@@ -57,7 +57,8 @@ def main() -> None:
         command = [sys.executable, "-m", "wegeft.tables", "--quiet"]
         command += ["--records", str(folder / "records"), "--out", str(folder / "tables")]
         started = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as the Makefile does
+        subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.DEVNULL, env=environment)
         seconds = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = {
