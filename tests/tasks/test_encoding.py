@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tests.tasks.tiny import protocol, row, text_task, tiny_tokenizer
 from wegeft.errors import UserError
@@ -245,3 +245,13 @@ def test_a_tokenizer_without_bos_gives_none() -> None:
     made = TextEncoder(tokenizer, protocol("clean"))
     assert made.bos_id is None
     assert made.encode_prompt("rain") == made._tokenise(["rain"])[0]
+
+
+def test_a_tokenizer_written_in_python_works_as_well() -> None:
+    """ByT5 reads bytes, each shifted by its three special tokens; it has no BOS."""
+    made = TextEncoder(ByT5Tokenizer(), protocol("clean"))
+    assert made.encode_prompt("rain</s>") == [byte + 3 for byte in b"rain</s>"]
+    encoded = made.encode_example(example())
+    assert encoded.labels[-1] == made.eos_id
+    assert made.decode(encoded.input_ids) == example().prompt + example().target
+    assert made.tokenizer_state() == TextEncoder(ByT5Tokenizer(), protocol("clean")).tokenizer_state()
