@@ -60,7 +60,37 @@ def test_the_adapter_file_evaluates_to_the_same_scores() -> None:
     experiment.evaluate(run_config(*SHORT, "mode=evaluate"))
     again = read_record(Path("results/records") / f"{first['run_id']}.json")
     assert again["evaluation"]["scores"] == first["evaluation"]["scores"]
-    assert again["training"] is None
+    assert again["training"] == first["training"]
+    assert again["adapter"] == first["adapter"]
+
+
+def test_another_adapter_file_can_be_evaluated_and_has_a_record_of_its_own() -> None:
+    first = finished()
+    copy = Path("elsewhere.safetensors")
+    copy.write_bytes((Path("runs") / first["run_id"] / "adapter.safetensors").read_bytes())
+    config = run_config(*SHORT, "mode=evaluate", f"adapter={copy}")
+    experiment.evaluate(config)
+    other = read_record(Path("results/records") / f"{run_id(config.plain())}.json")
+    assert other["run_id"] != first["run_id"]
+    assert other["training"] is None
+    assert other["adapter"] == first["adapter"]
+    assert other["evaluation"]["scores"] == first["evaluation"]["scores"]
+
+
+def test_a_record_of_other_data_is_not_taken_for_this_run() -> None:
+    record = finished()
+    path = Path("results/records") / f"{record['run_id']}.json"
+    path.write_text(path.read_text().replace(record["data"]["hashes"]["boolq/train"], "0" * 64))
+    with pytest.raises(UserError, match="other data"):
+        finished()
+
+
+def test_a_broken_record_is_named() -> None:
+    record = finished()
+    path = Path("results/records") / f"{record['run_id']}.json"
+    path.write_text("{")
+    with pytest.raises(UserError, match="is not JSON"):
+        finished()
 
 
 def test_evaluating_what_was_never_trained_is_refused() -> None:
@@ -77,7 +107,7 @@ def test_the_plain_backbone_is_evaluated_without_training() -> None:
 
 
 def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:
-    config = run_config(*SHORT, "method=full", "training.learning_rate=1e38", "training.max_grad_norm=null")
+    config = run_config(*SHORT, "method=full", "training.learning_rate=1e20", "training.max_grad_norm=null")
     with pytest.raises(SystemExit) as stopped:
         experiment.run(config)
     assert stopped.value.code == DIVERGED

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from wegeft.config import RunConfig, parse
 from wegeft.errors import UserError
@@ -58,6 +58,8 @@ def _job(composed: DictConfig) -> None:
         getattr(importlib.import_module(module), function)(config)
     except UserError as error:
         _refuse(str(error))
+    except InterpolationKeyError as error:
+        _refuse(_dead_end(error, composed))
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
@@ -106,6 +108,20 @@ def _unknown_key(key: str) -> str:
     if not known:
         return f"{key} is not a key of the configuration."
     return f"{key} is not a key of {where}{did_you_mean(name, known)}; its keys are {', '.join(sorted(known))}."
+
+
+def _dead_end(error: InterpolationKeyError, composed: DictConfig) -> str:
+    """The sentence for a value that is taken from a place that does not exist, e.g. of a recipe that is unknown."""
+    found = re.search(r"Interpolation key '([^']+)' not found", str(error))
+    place = found.group(1) if found else ""
+    node: Any = composed
+    for part in place.split("."):
+        if not isinstance(node, DictConfig) or part not in node:
+            known = [str(key) for key in node] if isinstance(node, DictConfig) else []
+            hint = f"{part} is none of {', '.join(known)}{did_you_mean(part, known)}"
+            return f"{error.full_key} is taken from {place}, which does not exist: {hint}."
+        node = OmegaConf.select(node, part)
+    return f"{error.full_key} is taken from {place}, which does not exist."
 
 
 def _composed_from_groups() -> DictConfig:

@@ -23,7 +23,7 @@ from wegeft.methods.base import Method
 from wegeft.records.assemble import assemble, parameters
 from wegeft.records.identity import run_id
 from wegeft.records.provenance import collect_provenance
-from wegeft.records.store import Record, read_record, record_path, write_record
+from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
 from wegeft.tasks import Task, build_task
 from wegeft.tasks.prepared import Prepared
 from wegeft.training import adapter_file, checkpoint
@@ -43,9 +43,9 @@ CHECKPOINTS = "checkpoints"
 def run(config: RunConfig) -> None:
     """Train, evaluate, record; a run that has its record is shown instead of repeated, unless ``force`` says so."""
     identity = run_id(config.plain())
-    known = record_path(identity, Path(config.records_dir))
-    if known.is_file() and not config.force:
-        console.print_known(read_record(known), known)
+    known = known_record(config, identity)
+    if known is not None and not config.force:
+        console.print_known(known, record_path(identity, Path(config.records_dir)))
         return
     try:
         record = execute(config, identity, train_first=True)
@@ -57,9 +57,34 @@ def run(config: RunConfig) -> None:
 
 
 def evaluate(config: RunConfig) -> None:
-    """Evaluate an adapter that was trained before (``adapter``, or the one of the same run) and record it."""
+    """Evaluate an adapter that was trained before (``adapter``, or the one of the same run) and record it.
+
+    A record of the run that trained it keeps what it says about the training.
+    """
     identity = run_id(config.plain())
-    _keep(execute(config, identity, train_first=False), config)
+    known = known_record(config, identity)
+    record = execute(config, identity, train_first=False)
+    if known is not None and known["adapter"] == record["adapter"]:
+        record["training"] = known["training"]
+    _keep(record, config)
+
+
+def known_record(config: RunConfig, identity: str) -> Record | None:
+    """The record of this run, if there is one.
+
+    Raises:
+        UserError: it cannot be read, or it was made with other data under the same name.
+    """
+    path = record_path(identity, Path(config.records_dir))
+    if not path.is_file():
+        return None
+    try:
+        record = read_record(path)
+    except InvalidRecord as error:
+        raise UserError(f"the record {path} {error}") from error
+    if not config.force and record["data"]["hashes"] != build_task(config.task).content_hashes():
+        raise UserError(f"the record {path} was made with other data than data.root holds now; force=true replaces it.")
+    return record
 
 
 def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
@@ -82,12 +107,13 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
 
     folder = run_folder(config, identity)
     write_atomically(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
+    adapter = Path(config.adapter) if config.adapter else folder / adapter_file.NAME
     training, failure = None, None
     if not train_first:
-        adapter_file.load(method, Path(config.adapter) if config.adapter else folder / adapter_file.NAME)
+        adapter_file.load(method, adapter)
     elif method.trainable():
         training, failure = _train(config, identity, method, prepared)
-        adapter_file.save(method, folder / adapter_file.NAME)
+        adapter_file.save(method, adapter)
     evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
     return assemble(
         identity=identity,
@@ -99,7 +125,7 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
         training=training,
         evaluation=evaluation,
         failure=failure,
-        adapter=folder / adapter_file.NAME,
+        adapter=adapter if counts["trainable"] else None,
     )
 
 

@@ -37,7 +37,7 @@ def assemble(
     training: "TrainingResult | None",
     evaluation: "Evaluation | None",
     failure: str | None,
-    adapter: Path,
+    adapter: Path | None,
 ) -> Record:
     """The record of one run; ``failure`` is the sentence of a diverged one."""
     return {
@@ -54,7 +54,7 @@ def assemble(
         "parameters": counts,
         "training": None if training is None else _training(training, len(prepared.train_items)),
         "evaluation": None if evaluation is None else _evaluation(evaluation),
-        "adapter": _adapter(adapter) if training is not None else None,
+        "adapter": None if adapter is None else _adapter(adapter),
     }
 
 
