@@ -29,7 +29,7 @@ def hub(repository: str, folder: Path) -> Iterator[str]:
             }
             if path in files:
                 self._send(200, files[path].read_bytes(), with_body)
-            elif path.startswith(f"/api/models/{repository}"):
+            elif path.startswith(f"/api/models/{repository}") and "/tree/" not in path:
                 listing = [{"rfilename": file.name} for file in folder.iterdir()]
                 self._send(200, json.dumps({"sha": COMMIT, "siblings": listing}).encode(), with_body)
             else:
