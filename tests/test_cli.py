@@ -47,6 +47,7 @@ def refusal(
         (("model=local_llama",), ("model.source", "must be given")),
         (("model.source=packaged:none",), ("model.source=packaged:none", "mini_llama")),
         (("task.source.test_rows=3",), ("task.source.test_rows", "task.sources.${scale.name}", "set it there")),
+        (("adapter=mine.safetensors",), ("adapter=mine.safetensors", "mode=evaluate")),
         (("method.recipe=v9",), ("method.recipes.v9", "v9 is none of v5, v3, vision")),
         (("method=wegeft,lora",), ("method=wegeft,lora",)),
         ((*PAPER, "method.r=4097"), ("method.r=4097", "at most 4096")),

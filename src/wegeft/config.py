@@ -130,6 +130,8 @@ def parse(container: Mapping[str, Any]) -> RunConfig:
         UserError: any value is refused; the sentence names its dotted key and the choices.
     """
     config = validate(RunConfig, container)
+    if config.mode == "run" and config.adapter is not None:  # training would have nowhere to put its own
+        raise UserError(f"adapter={config.adapter} is evaluated and not trained; set mode=evaluate.")
     method, _ = load_target(config.method, "method")
     task, _ = load_target(config.task, "task")
     for group, target in (("method", method), ("task", task)):

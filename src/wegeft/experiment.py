@@ -113,7 +113,7 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
         adapter_file.load(method, adapter)
     elif method.trainable():
         training, failure = _train(config, identity, method, prepared)
-        adapter_file.save(method, adapter)
+        adapter_file.save(method, folder / adapter_file.NAME)
     evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
     return assemble(
         identity=identity,
