@@ -9,14 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
 from wegeft.errors import UserError
 from wegeft.evaluation.code.judge import gold_of
 from wegeft.evaluation.code.problems import Benchmark, Problem, read_problems
 from wegeft.evaluation.code.sandbox import Isolation, require_isolation
-from wegeft.schema import Strict
-from wegeft.tasks.sources import LLMAdaptersConfig, LLMAdaptersFiles, Row, Source, Split, draw
+from wegeft.tasks.generated import GeneratedConfig, GeneratedSource
+from wegeft.tasks.sources import LLMAdaptersConfig, LLMAdaptersFiles, Row, Split
 from wegeft.tasks.text import TextTask, TextTaskConfig
 
 
@@ -91,57 +89,21 @@ class BenchmarkFiles(LLMAdaptersFiles):
         return [row_of(problem, problem.prompt) for problem in read_problems(path, benchmark)]
 
 
-class MiniCodeConfig(Strict):
-    """How many small functions are asked for.
-
-    Attributes:
-        train_rows: training questions drawn of all there are; None is all.
-        test_rows: as ``train_rows``.
-        sample_seed: seed of both draws.
-    """
-
-    train_rows: int | None = Field(ge=1)
-    test_rows: int | None = Field(ge=1)
-    sample_seed: int = Field(ge=0)
-
-
-class MiniCode(Source):
+class MiniCode(GeneratedSource):
     """Functions of one line over small numbers, generated ("Write f(x) that returns x plus 7")."""
 
-    Config = MiniCodeConfig
+    Config = GeneratedConfig
 
-    def __init__(self, config: MiniCodeConfig) -> None:
+    def __init__(self, config: GeneratedConfig) -> None:
         self.config = config
-
-    def rows(self, subset: str, split: Split) -> Sequence[Row]:
-        """See :meth:`Source.rows`."""
-        rows = self._all(subset, split)
-        return [rows[number] for number in self.row_numbers(subset, split)]
-
-    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
-        """See :meth:`Source.row_numbers`."""
-        wanted = self.config.train_rows if split == "train" else self.config.test_rows
-        return draw(len(self._all(subset, split)), wanted, self.config.sample_seed)
-
-    def check(self, subset: str, split: Split) -> None:
-        """See :meth:`Source.check`."""
-        self._all(subset, split)
-
-    def expected(self, subset: str, split: Split) -> int | None:
-        """See :meth:`Source.expected`; nothing is published about generated functions."""
-        del subset, split
-        return None
-
-    def expected_drawn(self, subset: str, split: Split) -> int | None:
-        """See :meth:`Source.expected_drawn`."""
-        return len(self.row_numbers(subset, split))
 
     def chance(self, subset: str) -> float | None:
         """See :meth:`Source.chance`; nobody guesses a program."""
         del subset
         return None
 
-    def _all(self, subset: str, split: Split) -> list[Row]:
+    def all_rows(self, subset: str, split: Split) -> list[Row]:
+        """See :meth:`GeneratedSource.all_rows`."""
         if subset != "one_line":
             raise UserError(f"the mini code has no {subset}; it has one_line.")
         return _one_line_functions()[split]
