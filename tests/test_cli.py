@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wegeft.cli import BAD_INPUT, ROOT, main
+from wegeft.cli import ROOT, main
+from wegeft.exits import BAD_INPUT
 
 PAPER = ("scale=paper", "mode=plan")
 

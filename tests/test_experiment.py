@@ -10,7 +10,7 @@ import yaml
 from tests.composing import run_config
 from wegeft import experiment
 from wegeft.errors import UserError
-from wegeft.experiment import DIVERGED
+from wegeft.exits import DIVERGED
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
 

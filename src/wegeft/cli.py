@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from wegeft.config import RunConfig, parse
 from wegeft.errors import UserError
+from wegeft.exits import BAD_INPUT, BUSY, DIVERGED, INTERRUPTED
 from wegeft.schema import did_you_mean
+from wegeft.training.interruption import Interrupted, interruptible
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FOLDER = ROOT / "configs"
-BAD_INPUT = 2
 
 MODES = {
     "run": "wegeft.experiment:run",
@@ -36,6 +39,17 @@ MODES = {
 }
 """Mode → ``module:function`` that takes the :class:`RunConfig`; imported only when chosen."""
 
+SPARING = frozenset({BUSY, DIVERGED})
+"""Ends of one run that leave the other runs of its sweep alone."""
+
+
+class MemberEndedError(Exception):
+    """One run of a sweep ended with an exit code of :data:`SPARING`; Hydra raises it again after the last run."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
 
 def main() -> None:
     """Compose, check and run; the function behind ``run.py``."""
@@ -46,18 +60,33 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")(_job)()
     except BrokenPipeError:  # the reader of a pipe (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemberEndedError as ended:
+        raise SystemExit(ended.code) from ended
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(explain(error))
 
 
 def _job(composed: DictConfig) -> None:
+    try:
+        with interruptible():
+            _carry_out(composed)
+    except Interrupted as stopped:
+        print(f"{stopped}; the same command goes on from there.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from stopped
+    except SystemExit as ended:
+        if HydraConfig.get().mode == RunMode.MULTIRUN and ended.code in SPARING:
+            raise MemberEndedError(int(ended.code)) from ended
+        raise
+
+
+def _carry_out(composed: DictConfig) -> None:
     # Refused here and not in `main`: Hydra would print a line of its own before an exception reaches it.
     try:
         config = to_run_config(composed)
         module, _, function = MODES[config.mode].partition(":")
         getattr(importlib.import_module(module), function)(config)
     except UserError as error:
-        _refuse(str(error))
+        _refuse(str(error), error.exit_code)
     except InterpolationKeyError as error:
         _refuse(_dead_end(error, composed))
 
@@ -132,6 +161,6 @@ def _composed_from_groups() -> DictConfig:
         return hydra.compose("config", overrides=choices)
 
 
-def _refuse(sentence: str) -> NoReturn:
+def _refuse(sentence: str, code: int = BAD_INPUT) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
-    raise SystemExit(BAD_INPUT)
+    raise SystemExit(code)

@@ -34,11 +34,6 @@ def print_known(record: Record, path: Path) -> None:
     print_record(record, path)
 
 
-def print_interrupted(sentence: str) -> None:
-    """Say on stderr that the run was asked to stop, and how it goes on."""
-    Console(stderr=True).print(f"{sentence}; the same command goes on from there.", soft_wrap=True)
-
-
 def _scores(record: Record) -> Table:
     table = Table("set", "accuracy %", "± s.e.", "n", "chance %")
     for subset, score in record["evaluation"]["scores"].items():

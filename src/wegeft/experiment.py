@@ -6,36 +6,33 @@ nothing is global.
 Does not: know any method, task or family of backbones; they come through their interfaces.
 """
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from wegeft import console, models
+from wegeft import console, lock, models
 from wegeft.config import RunConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.result import Evaluation
-from wegeft.files import write_atomically
+from wegeft.exits import DIVERGED
+from wegeft.files import remove_leftovers, write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
 from wegeft.records.assemble import assemble, parameters
 from wegeft.records.identity import run_id
-from wegeft.records.provenance import collect_provenance
+from wegeft.records.provenance import collect_provenance, own_command
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
-from wegeft.tasks import Task, build_task
+from wegeft.tasks import build_task
 from wegeft.tasks.prepared import Prepared
 from wegeft.training import adapter_file, checkpoint
-from wegeft.training.interruption import Interrupted
 from wegeft.training.logger import open_logger
 from wegeft.training.loop import NonFiniteError, train
 from wegeft.training.result import TrainingResult
 
-DIVERGED = 3
-"""Exit code of a run whose loss or gradient was not finite."""
-INTERRUPTED = 75
-"""Exit code of a run that was asked to stop and goes on when it is started again (EX_TEMPFAIL: try again)."""
 CHECKPOINTS = "checkpoints"
 """Folder inside the run's own that holds the state of an unfinished training."""
 
@@ -43,17 +40,14 @@ CHECKPOINTS = "checkpoints"
 def run(config: RunConfig) -> None:
     """Train, evaluate, record; a run that has its record is shown instead of repeated, unless ``force`` says so."""
     identity = run_id(config.plain())
-    known = known_record(config, identity)
-    if known is not None and not config.force:
-        console.print_known(known, record_path(identity, Path(config.records_dir)))
+    if _show_known(config, identity):
         return
-    try:
-        record = execute(config, identity, train_first=True)
-    except Interrupted as stopped:
-        console.print_interrupted(str(stopped))
-        raise SystemExit(INTERRUPTED) from stopped
-    _keep(record, config)
-    checkpoint.drop(run_folder(config, identity) / CHECKPOINTS)
+    check_fit(config)
+    with alone(config, identity):
+        if _show_known(config, identity):  # another process has finished it in between
+            return
+        _keep(execute(config, identity, train_first=True), config)
+        checkpoint.drop(run_folder(config, identity) / CHECKPOINTS)
 
 
 def evaluate(config: RunConfig) -> None:
@@ -62,11 +56,32 @@ def evaluate(config: RunConfig) -> None:
     A record of the run that trained it keeps what it says about the training.
     """
     identity = run_id(config.plain())
+    check_fit(config)
+    with alone(config, identity):
+        known = known_record(config, identity)
+        record = execute(config, identity, train_first=False)
+        if known is not None and known["adapter"] == record["adapter"]:
+            record["training"] = known["training"]
+        _keep(record, config)
+
+
+def _show_known(config: RunConfig, identity: str) -> bool:
+    """Show the record that makes this run unnecessary, if there is one."""
     known = known_record(config, identity)
-    record = execute(config, identity, train_first=False)
-    if known is not None and known["adapter"] == record["adapter"]:
-        record["training"] = known["training"]
-    _keep(record, config)
+    if known is None or config.force:
+        return False
+    console.print_known(known, record_path(identity, Path(config.records_dir)))
+    return True
+
+
+@contextmanager
+def alone(config: RunConfig, identity: str) -> Iterator[None]:
+    """Be the only process at work on the run, and clear away what a killed one left behind."""
+    folder = run_folder(config, identity)
+    with lock.hold(folder):
+        for place, stem in ((folder, ""), (folder / CHECKPOINTS, ""), (Path(config.records_dir), identity)):
+            remove_leftovers(place, stem)
+        yield
 
 
 def known_record(config: RunConfig, identity: str) -> Record | None:
@@ -93,9 +108,8 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
     Raises:
         UserError: something the person asked for cannot be had; nothing has been loaded or written then.
     """
-    provenance = collect_provenance(sys.argv)  # first, so that it shows the code as it was when it was loaded
+    provenance = collect_provenance(own_command())  # first, so that it shows the code as it was when it was loaded
     task = build_task(config.task)
-    check_fit(config, task)
     device = choose_device(config)
     torch.manual_seed(config.seed)
     backbone = models.load(config.model, device)
@@ -134,15 +148,16 @@ def run_folder(config: RunConfig, identity: str) -> Path:
     return Path(config.output_dir) / identity
 
 
-def check_fit(config: RunConfig, task: Task) -> None:
-    """Refuse what cannot work, before anything is loaded: missing data files, modules, ranks.
+def check_fit(config: RunConfig) -> None:
+    """Refuse what cannot work, before anything is loaded: missing data files, modules, ranks, devices.
 
     The method is attached to the architecture alone (meta device), which costs no memory.
 
     Raises:
         UserError: the first thing that does not fit.
     """
-    task.check_data()
+    build_task(config.task).check_data()
+    choose_device(config)
     method = build_method(config.method)
     method.attach(models.skeleton(config.model), config.model.head_modules)
     if config.adapter is not None and not Path(config.adapter).is_file():

@@ -5,7 +5,11 @@ Does not: know what a file holds.
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from wegeft.errors import StorageError
 
 
 def write_atomically(target: Path, content: bytes) -> None:
@@ -13,22 +17,45 @@ def write_atomically(target: Path, content: bytes) -> None:
 
     The bytes go to a temporary file in the same folder, are flushed to the disk and then renamed, so that a reader
     sees the old file or the new one. The folder is made if it is not there.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written to; ``target`` is as it was.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # The leading dot and the suffix keep a file left behind by a crash out of the patterns that readers use.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
-    temporary = Path(name)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The leading dot and the suffix keep a file left behind by a crash out of the patterns that readers use.
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)  # mkstemp makes it private; what a run writes is meant to be shared
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+
+def remove_leftovers(folder: Path, stem: str = "") -> None:
+    """Remove the temporary files that a killed process left in ``folder``; with ``stem``, only those of its targets.
+
+    Only for whoever is alone in writing these targets.
+    """
+    for path in folder.glob(f".{stem}*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(target: Path) -> Iterator[None]:
+    """Say in one sentence that ``target`` could not be written, and why."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes it private; what a run writes is meant to be shared
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{target} could not be written ({reason}); what was there before is whole.") from error
 
 
 def _sync_folder(folder: Path) -> None:

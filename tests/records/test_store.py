@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.records.factory import SUBSETS, make_config, make_record
+from wegeft.errors import StorageError
 from wegeft.records import InvalidRecord, collect_provenance, read_record, read_records, write_record
 
 
@@ -216,7 +217,7 @@ def test_a_write_that_fails_leaves_the_old_record(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("os.fsync", no_space)
     changed = copy.deepcopy(record)
     changed["training"]["seconds"] = 1.0
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="No space"):
         write_record(changed, tmp_path)
     assert read_record(path) == record
     assert list(tmp_path.iterdir()) == [path]

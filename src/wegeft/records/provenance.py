@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 PROJECT_ROOT = PACKAGE_ROOT.parents[1]
 LOCK_FILES = ("requirements.lock", "uv.lock", "pylock.toml")
@@ -46,7 +48,7 @@ def collect_provenance(command: Sequence[str]) -> dict[str, Any]:
     """The ``provenance`` object of a record.
 
     Args:
-        command: the command line as typed, program first.
+        command: the command line that repeats the run, program first.
 
     Returns:
         Keys ``command``, ``git`` (or None outside a checkout), ``lock_files``, ``packages``, ``python``,
@@ -61,6 +63,13 @@ def collect_provenance(command: Sequence[str]) -> dict[str, Any]:
         "platform": platform.platform(),
         "hardware": hardware(),
     }
+
+
+def own_command() -> list[str]:
+    """The command line that repeats this very run; for one run of a sweep that is not the command of the sweep."""
+    if HydraConfig.initialized():
+        return ["run.py", *HydraConfig.get().overrides.task]
+    return list(sys.argv)
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
 """The state of a training run on disk: written whole, checked when read, the last two kept.
 
 A checkpoint is a safetensors file (trained parameters, optimiser moments) and a JSON file (step, counters, the SHA-256
-of the former). The JSON file is written last, so a checkpoint that can be seen is complete; one whose hash differs is
-passed over for the one before. No generator state is kept, because every step seeds its own (``loop``).
+of the former and of its own content). The JSON file is written last, so a checkpoint that can be seen is complete; one
+whose hash differs is passed over for the one before. No generator state is kept, because every step seeds its own
+(``loop``).
 
 Does not: decide when to write, or hold the frozen weights.
 """
@@ -18,7 +19,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from wegeft.errors import UserError
 from wegeft.files import write_atomically
 from wegeft.training.result import TrainingResult
 
@@ -34,23 +34,21 @@ def save(
     """Write the state after ``result.steps`` steps and drop all but the last :data:`KEPT`.
 
     Raises:
-        UserError: the folder cannot be written to (full, read-only); what was there before is still whole.
+        StorageError: the folder cannot be written to (full, read-only); what was there before is still whole.
     """
     tensors = {PARAMETER + name: parameter.detach().cpu() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         for moment, value in optimizer.state[parameter].items():
             tensors[f"{MOMENT}{name}/{moment}"] = value.detach().cpu()
     content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    facts = {"result": asdict(result), "sha256": hashlib.sha256(content).hexdigest()}
+    facts = {"result": asdict(result), "sha256": _sha256(content)}
     stem = folder / f"step-{result.steps:08d}"
-    try:
-        write_atomically(stem.with_suffix(".safetensors"), content)
-        write_atomically(stem.with_suffix(".json"), json.dumps(facts).encode())
-    except OSError as error:
-        raise UserError(f"The checkpoint {stem} could not be written ({error.strerror}).") from error
-    for old in _newest_first(folder)[KEPT:]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    write_atomically(stem.with_suffix(".safetensors"), content)
+    write_atomically(stem.with_suffix(".json"), json.dumps({"facts": facts, "sha256": _facts_sha256(facts)}).encode())
+    kept = {path.stem for path in _newest_first(folder)[:KEPT]}
+    for path in folder.glob("step-*"):  # parts without their other half are among them
+        if path.stem not in kept:
+            path.unlink()
 
 
 def restore(
@@ -81,15 +79,25 @@ def _newest_first(folder: Path) -> list[Path]:
 def _read(path: Path) -> tuple[dict[str, Tensor], TrainingResult] | None:
     """Tensors and counters of one checkpoint; None if a part is missing, cut short or changed."""
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+        kept: dict[str, Any] = json.loads(path.read_bytes())
+        facts = kept["facts"]
         content = path.with_suffix(".safetensors").read_bytes()
-        if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+        if kept["sha256"] != _facts_sha256(facts) or facts["sha256"] != _sha256(content):
             return None
         result = TrainingResult(**facts["result"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     result.loss_curve = [(int(step), loss, norm) for step, loss, norm in result.loss_curve]
     return safetensors.torch.load(content), result
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _facts_sha256(facts: Mapping[str, Any]) -> str:
+    """Hash of the counters themselves; JSON gives every float back exactly."""
+    return _sha256(json.dumps(facts, sort_keys=True).encode())
 
 
 def _put(
