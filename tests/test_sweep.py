@@ -20,13 +20,13 @@ def records() -> list[dict[str, Any]]:
 def test_a_diverged_run_ends_neither_the_others_nor_goes_unnoticed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rates = ("1e20", "1e-3")
+    rates = ("1e+20", "0.001")  # as Hydra spells them
     monkeypatch.setattr(sys, "argv", ["run.py", "-m", *SHORT, f"training.learning_rate={','.join(rates)}"])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == DIVERGED
     found = {record["config"]["training"]["learning_rate"]: record for record in records()}
-    assert {rate: record["status"] for rate, record in found.items()} == {1e20: "diverged", 1e-3: "finished"}
+    assert {rate: record["status"] for rate, record in found.items()} == {1e20: "diverged", 0.001: "finished"}
     for rate in rates:
         assert found[float(rate)]["command"] == ["run.py", *SHORT, f"training.learning_rate={rate}"]
     assert "the step was not taken" in capsys.readouterr().out
