@@ -29,4 +29,4 @@ def test_a_diverged_run_ends_neither_the_others_nor_goes_unnoticed(
     assert {rate: record["status"] for rate, record in found.items()} == {1e20: "diverged", 0.001: "finished"}
     for rate in rates:
         assert found[float(rate)]["command"] == ["run.py", *SHORT, f"training.learning_rate={rate}"]
-    assert "the step was not taken" in capsys.readouterr().out
+    assert "diverged: step" in capsys.readouterr().out
