@@ -1,4 +1,4 @@
-"""Greedy decoding: the fast path gives the slow path's tokens, whatever a prompt is batched with."""
+"""Decoding: the fast path gives the slow path's tokens, whatever a prompt is batched with."""
 
 from typing import Any
 
@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from tests.evaluation.tiny import tiny_encoder, tiny_llama
-from wegeft.evaluation.generate import generate_greedy
+from wegeft.evaluation.decoding import Chooser, DecodingConfig
+from wegeft.evaluation.generate import generate
 from wegeft.tasks.encoding import TextEncoder
 
 NEW_TOKENS = 24
+GREEDY = DecodingConfig()
 PROMPTS = [
     "the answer",
     "is true or false",
@@ -55,10 +57,11 @@ def slow(encoder: TextEncoder, prompt_ids: list[int]) -> list[int]:
     return ids[len(prompt_ids) :]
 
 
-def fast(encoder: TextEncoder, batch_size: int) -> list[list[int]]:
+def fast(encoder: TextEncoder, batch_size: int, decoding: DecodingConfig = GREEDY) -> list[list[int]]:
     prompts = encoder.encode_prompts(PROMPTS).input_ids
     answers: dict[int, list[int]] = {}
-    generate_greedy(tiny_llama(), encoder, prompts, NEW_TOKENS, batch_size, answers.__setitem__)
+    chooser = Chooser(decoding, prompts, [f"prompt {number}#0" for number in range(len(prompts))])
+    generate(tiny_llama(), encoder, prompts, NEW_TOKENS, batch_size, chooser, answers.__setitem__)
     return [answers[position] for position in range(len(PROMPTS))]
 
 
@@ -90,6 +93,36 @@ def test_it_agrees_with_transformers_generate() -> None:
     assert [ids[: len(answer)] for ids, answer in zip(new_BL, ours, strict=True)] == ours
 
 
+SAMPLED = DecodingConfig(temperature=0.8, top_p=0.95, seed=3)
+
+
+def test_a_sampled_answer_depends_on_the_seed_and_not_on_the_batch() -> None:
+    encoder = encoder_that_stops()
+    answers = fast(encoder, 1, SAMPLED)
+    assert fast(encoder, 4, SAMPLED) == fast(encoder, 16, SAMPLED) == answers
+    assert fast(encoder, 4, SAMPLED.model_copy(update={"seed": 4})) != answers
+    assert fast(encoder, 4) != answers
+
+
+def test_repetition_rules_agree_with_transformers_generate() -> None:
+    encoder = encoder_that_stops()
+    decoding = DecodingConfig(repetition_penalty=1.3, no_repeat_ngram=2)
+    for prompt, ours in zip(PROMPTS, fast(encoder, 4, decoding), strict=True):
+        model: Any = tiny_llama()
+        ids = torch.tensor([encoder.encode_prompt(prompt)])
+        reference = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            repetition_penalty=1.3,
+            no_repeat_ngram_size=2,
+            eos_token_id=encoder.eos_id,
+            pad_token_id=encoder.pad_id,
+        )
+        assert reference[0, ids.shape[1] :].tolist() == ours
+
+
 def test_eos_ends_an_answer_and_is_reported() -> None:
     encoder = encoder_that_stops()
     answers = fast(encoder, 4)
@@ -100,4 +133,4 @@ def test_eos_ends_an_answer_and_is_reported() -> None:
 
 
 def test_nothing_to_answer_is_no_error() -> None:
-    generate_greedy(tiny_llama(), tiny_encoder(), [], NEW_TOKENS, 4, lambda *_: None)
+    generate(tiny_llama(), tiny_encoder(), [], NEW_TOKENS, 4, Chooser(GREEDY, [], []), lambda *_: None)

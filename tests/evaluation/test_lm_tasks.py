@@ -14,10 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.tasks.tiny import SUBSETS, protocol, row, text_task, write_data
 from wegeft import evaluation
 from wegeft.errors import UserError
+from wegeft.evaluation.compare import is_correct
 from wegeft.evaluation.config import EvaluationConfig
+from wegeft.evaluation.decoding import DecodingConfig
 from wegeft.evaluation.evaluate import evaluate_text
 from wegeft.evaluation.lm_functions import questions
-from wegeft.evaluation.lm_task import lm_task
+from wegeft.evaluation.lm_task import METRIC, lm_task
 from wegeft.evaluation.samples import read_samples
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.tasks.text import TextTask
@@ -46,6 +48,21 @@ def test_a_yaml_task_of_arithmetic_is_the_task_of_a_run(subset: str, real_data: 
     assert_same(subset, text_task("task=math10k", "scale=paper", f"data.root={root}"), data_root=str(root))
 
 
+@pytest.mark.parametrize("subset", ["gsm8k", "math500"])
+def test_a_yaml_task_after_metamath_reads_and_compares_as_a_run(subset: str, real_data: Path) -> None:
+    task = text_task("task=metamath", "scale=paper", "protocol=clean", f"data.root={real_data}")
+    name, document = f"wegeft_metamath_{subset}", {"gold": "12"}
+    theirs = load(name, data_root=str(real_data))
+    assert [d["prompt"] for d in theirs.test_docs()] == [e.prompt for e in task.test_examples()[subset]]
+    rule, comparison = task.rules(subset)["clean"]
+    for answer in ("#### 12", "\\boxed{\\frac{24}{2}}", "The answer is: 12", "nothing"):
+        (extracted,) = next(f().apply([[answer]], [document]) for f in theirs._filters[0].filters)
+        assert extracted == rule.extract(answer)
+        assert theirs.process_results(document, [extracted]) == {
+            METRIC: float(is_correct(comparison, extracted, document["gold"]))
+        }
+
+
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_a_yaml_task_is_the_task_of_a_run(subset: str) -> None:
     assert_same(subset, text_task(), scale="mini")
@@ -56,20 +73,24 @@ def assert_same(subset: str, task: TextTask, **metadata: str) -> None:
     ours = lm_task(
         f"wegeft_{subset}",
         task.test_examples()[subset],
-        task.extractors(subset),
-        task.comparison(subset),
+        task.rules(subset),
         task.max_new_tokens,
+        DecodingConfig(),
     )
     theirs = load(f"wegeft_{subset}", **metadata)
     assert list(theirs.test_docs()) == list(ours.test_docs())
     document = ours.test_docs()[0]
     assert theirs.doc_to_text(document) == ours.doc_to_text(document)
-    assert theirs.config.generation_kwargs == ours.config.generation_kwargs
+    limits = [task.config.generation_kwargs["max_gen_toks"] for task in (theirs, ours)]
+    assert limits[0] == limits[1]
+    asked = [document] * len(ANSWERS)
     for one, other in zip(theirs._filters, ours._filters, strict=True):
         assert one.name == other.name
-        assert [f().apply(ANSWERS, []) for f in one.filters] == [f().apply(ANSWERS, []) for f in other.filters]
-    for extracted in (document["gold"], "12", "else", None):
-        assert theirs.process_results(document, [extracted]) == ours.process_results(document, [extracted])
+        extracted = next(f().apply(ANSWERS, asked) for f in one.filters)
+        readings = next(f().apply(ANSWERS, asked) for f in other.filters)
+        assert [(answer,) for answer in extracted] == [reading.extracted for reading in readings]
+        for answer, reading in zip(extracted, readings, strict=True):
+            assert theirs.process_results(document, [answer]) == ours.process_results(document, [reading])
 
 
 def test_the_data_root_comes_from_the_environment_or_the_metadata(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wegeft.evaluation.compare import is_correct
-from wegeft.evaluation.math_extractors import Boxed, FirstHashInteger, LastHashNumber
+from wegeft.evaluation.math_extractors import Boxed, FirstHashInteger, LastHashNumber, MathAnswer
 
 
 def test_every_published_math_500_solution_scores_right(real_data: Path) -> None:
@@ -90,3 +90,26 @@ def test_the_whole_math_test_set_has_a_readable_answer(real_data: Path) -> None:
     unread = [row for row in rows if Boxed().extract(row["solution"]) is None]
     assert len(rows) == 5000
     assert len(unread) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"so \boxed{12}. The answer is: 13", "12"),
+        ("so it is.\nThe answer is: $\\frac12$.", "\\frac12"),
+        ("#### 12", "12"),
+        ("The answer is: 7\n#### 8", "7"),
+        ("The answer is:", None),
+        ("it is 7", None),
+    ],
+)
+def test_a_math_answer_is_found_in_any_of_its_forms(text: str, answer: str | None) -> None:
+    assert MathAnswer().extract(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("extracted", "gold", "right"),
+    [("57", "57,500", True), ("57500", "57,500", False), ("0", "-3", True), ("12", "12", True)],
+)
+def test_the_official_comparison_cuts_gold_answers_as_well(extracted: str, gold: str, right: bool) -> None:
+    assert is_correct("leading_integer", extracted, gold) is right

@@ -76,9 +76,9 @@ def test_without_a_sandbox_the_task_is_refused_before_anything_is_loaded(monkeyp
 
 
 def test_unsandboxed_is_another_comparison() -> None:
-    assert text_task("task=code").comparison("one_line") == "program_sandboxed"
+    assert text_task("task=code").rules("one_line")["clean"][1] == "program_sandboxed"
     risky = text_task("task=code", "task.allow_code_execution=unsandboxed")
-    assert risky.comparison("one_line") == "program_unsandboxed"
+    assert risky.rules("one_line")["clean"][1] == "program_unsandboxed"
     with pytest.raises(UserError, match="'program_sandboxed' or 'program_unsandboxed'"):
         text_task("task=code", "task.allow_code_execution=yes")
 

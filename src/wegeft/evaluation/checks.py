@@ -38,10 +38,10 @@ def check_gold(task: TextTask, sets: Questions) -> None:
     """
     with progress(sum(len(examples) for examples in sets.values()), "check questions") as advance:
         for subset, examples in sets.items():
-            rules = list(task.extractors(subset).values())
+            rules = list(task.rules(subset).values())
             for example in examples:
-                for rule in rules:
-                    _check_answer(rule, task.comparison(subset), example)
+                for rule, comparison in rules:
+                    _check_answer(rule, comparison, example)
                 advance()
 
 

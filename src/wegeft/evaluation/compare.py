@@ -4,10 +4,11 @@ Does not: extract, aggregate, or read samples.
 """
 
 import math
+import re
 from collections.abc import Callable
 from typing import Literal
 
-Comparison = Literal["exact", "number", "math", "program_sandboxed", "program_unsandboxed"]
+Comparison = Literal["exact", "number", "leading_integer", "math", "program_sandboxed", "program_unsandboxed"]
 
 NUMBER_TOLERANCE = 0.001
 """Largest difference of two numbers that count as equal (LLM-Adapters, pyreft and WeGeFT agree on it)."""
@@ -27,6 +28,15 @@ def same_number(extracted: str, gold: str) -> bool:
     """Two finite numbers at most 0.001 apart; commas in the gold answer are dropped as in the text."""
     left, right = _number(extracted), _number(gold)
     return math.isfinite(left) and abs(left - right) <= NUMBER_TOLERANCE
+
+
+def same_leading_integer(extracted: str, gold: str) -> bool:
+    """The digits that the gold answer begins with, or 0, are the number ``extracted``.
+
+    How WeGeFT's MetaMathQA evaluation reads GSM8K's answers. QUIRK: of "57,500" it keeps 57.
+    """
+    digits = re.match(r"\s*(\d+)", gold)
+    return int(extracted) == (int(digits.group(1)) if digits else 0)
 
 
 def same_mathematics(extracted: str, gold: str) -> bool:
@@ -62,6 +72,7 @@ def _number(text: str) -> float:
 COMPARISONS: dict[Comparison, Callable[[str, str], bool]] = {
     "exact": same_text,
     "number": same_number,
+    "leading_integer": same_leading_integer,
     "math": same_mathematics,
     "program_sandboxed": passes_tests,
     "program_unsandboxed": passes_tests_unsandboxed,

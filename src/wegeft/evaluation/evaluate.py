@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -22,6 +22,9 @@ from wegeft.evaluation.samples import PartialSamples, Sample, write_samples
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.tasks.text import TextTask
+
+if TYPE_CHECKING:
+    from wegeft.evaluation.lm_task import Reading
 
 PREFIX = "wegeft_"
 """What our tasks' names begin with in lm-eval."""
@@ -44,32 +47,37 @@ def evaluate_text(
     """
     from lm_eval.evaluator import evaluate
 
-    from wegeft.evaluation.lm import GreedyLM
+    from wegeft.evaluation.lm import TextLM
     from wegeft.evaluation.lm_task import lm_task
 
     started = time.perf_counter()
     sets = {subset: examples[: config.limit] for subset, examples in task.test_examples().items()}
     check_test_sets(model, encoder, task, sets)
     model.eval()
+    names = {(way, subset): _score_name(task, subset, way) for way in task.config.decodings for subset in sets}
     with _quiet(), PartialSamples(folder) as partial:
         tasks = {
-            PREFIX + subset: lm_task(
-                PREFIX + subset, examples, task.extractors(subset), task.comparison(subset), task.max_new_tokens
+            PREFIX + name: lm_task(
+                PREFIX + name, sets[subset], task.rules(subset), task.max_new_tokens, task.config.decodings[way]
             )
-            for subset, examples in sets.items()
+            for (way, subset), name in names.items()
         }
-        lm = GreedyLM(model, encoder, config.batch_size, partial.add)
+        lm = TextLM(model, encoder, config.batch_size, partial.add)
         found = evaluate(lm=lm, task_dict={"tasks": tasks}, log_samples=True)
     assert found is not None, "lm-eval returns nothing only on other ranks"
     samples = [
         sample
-        for subset in sets
-        for sample in _samples(found["samples"][PREFIX + subset], task.extractors(subset), lm.prompt_lengths)
+        for (_, subset), name in names.items()
+        for sample in _samples(found["samples"][PREFIX + name], name, task.extractors(subset), lm.prompt_lengths)
     ]
-    scores = _scores(found["results"], task, sets)
+    scores = {
+        score.subset: score
+        for (way, subset), name in names.items()
+        for score in _scores(found["results"][PREFIX + name], name, task, subset, way, len(sets[subset]))
+    }
     return Evaluation(
         scores=scores,
-        mean=fmean(scores[subset].value for subset in counted(task, sets)),
+        mean=fmean(scores[subset].value for subset in task.counted(sets)),
         n=len(samples),
         samples_path=write_samples(samples, folder),
         seconds=time.perf_counter() - started,
@@ -80,59 +88,62 @@ def evaluate_text(
     )
 
 
-def counted(task: TextTask, subsets: Iterator[str] | Mapping[str, Any]) -> list[str]:
-    """The subsets that enter the mean: all but the leaked ones (all, if there is no other)."""
-    names = list(subsets)
-    return [name for name in names if name not in task.config.leaked_subsets] or names
+def _score_name(task: TextTask, subset: str, way: str) -> str:
+    """The subset for the first way of decoding, ``subset/way`` for another."""
+    return subset if way == next(iter(task.config.decodings)) else f"{subset}/{way}"
 
 
 def _samples(
-    logged: Sequence[Mapping[str, Any]], extractors: Mapping[str, Extractor], prompt_lengths: Mapping[str, int]
+    logged: Sequence[Mapping[str, Any]],
+    name: str,
+    extractors: Mapping[str, Extractor],
+    prompt_lengths: Mapping[str, int],
 ) -> Iterator[Sample]:
     """Samples of one test set in its order, the rules after the first folded into ``others``."""
     first_name, first = next(iter(extractors.items()))
-    by_rule = {name: [entry for entry in logged if entry["filter"] == name] for name in extractors}
+    by_rule = {rule: [entry for entry in logged if entry["filter"] == rule] for rule in extractors}
     for index, entry in enumerate(by_rule[first_name]):
         prompt = entry["arguments"][0][0]
-        others = {name: _judged(by_rule[name][index]) for name in extractors if name != first_name}
-        yield Sample(
-            uid=entry["doc"]["uid"],
-            subset=entry["doc"]["subset"],
-            prompt_sha256=hashlib.sha256(prompt.encode()).hexdigest(),
-            prompt_ids_n=prompt_lengths[prompt],
-            text=entry["resps"][0][0],
-            gold=entry["doc"]["gold"],
-            extractor=first.label,
-            extractor_version=first.version,
-            others=others,
-            **_judged(entry),
-        )
+        for repeat, text in enumerate(entry["resps"][0]):
+            others = {rule: _judged(by_rule[rule][index], repeat) for rule in extractors if rule != first_name}
+            yield Sample(
+                uid=entry["doc"]["uid"],
+                subset=name,
+                prompt_sha256=hashlib.sha256(prompt.encode()).hexdigest(),
+                prompt_ids_n=prompt_lengths[prompt],
+                text=text,
+                gold=entry["doc"]["gold"],
+                extractor=first.label,
+                extractor_version=first.version,
+                others=others,
+                repeat=repeat,
+                **_judged(entry, repeat),
+            )
 
 
-def _judged(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {"extracted": entry["filtered_resps"][0], "score": entry["accuracy"]}
+def _judged(entry: Mapping[str, Any], repeat: int) -> dict[str, Any]:
+    reading: Reading = entry["filtered_resps"][0]
+    return {"extracted": reading.extracted[repeat], "score": float(reading.right[repeat])}
 
 
 def _scores(
-    results: Mapping[str, Mapping[str, Any]], task: TextTask, sets: Mapping[str, Sequence[Example]]
-) -> dict[str, Score]:
-    """Scores by name; the first rule's under the subset's name, another rule's under ``subset/rule``."""
-    chance = task.chance() or {}
-    scores = {}
-    for subset, examples in sets.items():
-        for position, rule in enumerate(task.extractors(subset)):
-            name = subset if position == 0 else f"{subset}/{rule}"
-            value = results[PREFIX + subset][f"accuracy,{rule}"]
-            stderr = results[PREFIX + subset][f"accuracy_stderr,{rule}"]
-            scores[name] = Score(
-                subset=name,
-                metric="accuracy",
-                value=value,
-                stderr=stderr if isinstance(stderr, float) else None,
-                n=len(examples),
-                chance=chance.get(subset),
-            )
-    return scores
+    results: Mapping[str, Any], name: str, task: TextTask, subset: str, way: str, questions: int
+) -> Iterator[Score]:
+    """The first rule's score under ``name``, another rule's under ``name/rule``, pass@k under ``name/pass@k``."""
+    chance = (task.chance() or {}).get(subset)
+    rules = list(task.extractors(subset))
+    wanted = [(name if rule == rules[0] else f"{name}/{rule}", "accuracy", rule) for rule in rules]
+    wanted += [(f"{name}/pass@{k}", f"pass@{k}", rules[0]) for k in task.config.decodings[way].pass_at]
+    for score_name, metric, rule in wanted:
+        stderr = results[f"{metric}_stderr,{rule}"]
+        yield Score(
+            subset=score_name,
+            metric=metric,
+            value=results[f"{metric},{rule}"],
+            stderr=stderr if isinstance(stderr, float) else None,
+            n=questions,
+            chance=chance if metric == "accuracy" else None,
+        )
 
 
 def _extractor_label(task: TextTask, sets: Mapping[str, Sequence[Example]]) -> dict[str, Any]:

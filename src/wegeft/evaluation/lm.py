@@ -1,8 +1,9 @@
-"""Our model behind lm-eval's interface: prompts in, greedy answers out, through the suite's own encoder and decoder.
+"""Our model behind lm-eval's interface: prompts in, answers out, through the suite's own encoder and decoder.
 
-Does not: score log-likelihoods, sample, or apply chat templates; tasks that need these are refused.
+Does not: score log-likelihoods or apply chat templates; tasks that need these are refused.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,16 +11,20 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from torch import nn
 
-from wegeft.evaluation.generate import generate_greedy
+from wegeft.evaluation.decoding import Chooser, DecodingConfig
+from wegeft.evaluation.generate import generate
 from wegeft.progress import progress
 from wegeft.tasks.encoding import Prompts, TextEncoder
+
+DECODING = "decoding"
+"""Key of a request's ``generation_kwargs`` under which a task of ours keeps its :class:`DecodingConfig`."""
 
 OnSample = Callable[[Any, str], None]
 """Told the document and the text of an answer as soon as it is known."""
 
 
-class GreedyLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
-    """A language model that answers in batches, greedily.
+class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
+    """A language model that answers in batches.
 
     Attributes:
         tokens_generated: new tokens so far, EOS included.
@@ -47,15 +52,15 @@ class GreedyLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         del disable_tqdm  # lm-eval's own bar; ours shows rate and time left
         answers: list[str] = [""] * len(requests)
         prompts = self._encode(requests)
-        by_length: dict[int, list[int]] = {}
+        alike: dict[tuple[int, DecodingConfig], list[int]] = {}
         for position, request in enumerate(requests):
             if position in prompts.too_long and self._encoder.protocol.truncation == "skip":
                 self._on_sample(request.doc, "")
             else:
-                by_length.setdefault(_new_tokens(request.args[1]), []).append(position)
+                alike.setdefault(_settings(request.args[1]), []).append(position)
         with progress(len(requests), "answer") as advance:
-            for max_new_tokens, positions in by_length.items():
-                self._answer(requests, prompts, positions, max_new_tokens, answers, advance)
+            for (max_new_tokens, decoding), positions in alike.items():
+                self._answer(requests, prompts, positions, max_new_tokens, decoding, answers, advance)
         return answers
 
     def _encode(self, requests: Sequence[Instance]) -> Prompts:
@@ -71,6 +76,7 @@ class GreedyLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         prompts: Prompts,
         positions: list[int],
         max_new_tokens: int,
+        decoding: DecodingConfig,
         answers: list[str],
         advance: Callable[..., None],
     ) -> None:
@@ -87,26 +93,37 @@ class GreedyLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
             advance(note=f"{self.tokens_generated} tokens")
 
         prompts_ids = [prompts.input_ids[position] for position in positions]
-        generate_greedy(self._model, self._encoder, prompts_ids, max_new_tokens, self._batch_size, on_answer)
+        chooser = Chooser(decoding, prompts_ids, _streams([requests[position] for position in positions]))
+        generate(self._model, self._encoder, prompts_ids, max_new_tokens, self._batch_size, chooser, on_answer)
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """Refused."""
-        raise NotImplementedError(f"GreedyLM generates; it does not score the {len(requests)} given continuations.")
+        raise NotImplementedError(f"TextLM generates; it does not score the {len(requests)} given continuations.")
 
     def loglikelihood_rolling(self, requests: Sequence[Instance]) -> list[float]:
         """Refused."""
-        raise NotImplementedError(f"GreedyLM generates; it does not score the {len(requests)} given texts.")
+        raise NotImplementedError(f"TextLM generates; it does not score the {len(requests)} given texts.")
 
 
 def _name(request: Instance) -> str:
     return str(request.doc["uid"]) if "uid" in request.doc else f"{request.task_name}/{request.doc_id}"
 
 
-def _new_tokens(settings: dict[str, Any]) -> int:
-    """Token limit of one request; anything but greedy decoding is refused."""
-    if settings.get("do_sample") or settings.get("temperature"):
-        raise NotImplementedError(f"GreedyLM does not sample: {settings}")
-    return int(settings["max_gen_toks"])
+def _streams(requests: Sequence[Instance]) -> list[str]:
+    """A name for the random stream of each request: the question, and how many answers to it came before."""
+    asked: Counter[str] = Counter()
+    streams = []
+    for request in requests:
+        streams.append(f"{_name(request)}#{asked[_name(request)]}")
+        asked[_name(request)] += 1
+    return streams
+
+
+def _settings(settings: dict[str, Any]) -> tuple[int, DecodingConfig]:
+    """Token limit and decoding of one request; sampling that does not come from a task of ours is refused."""
+    if DECODING not in settings and (settings.get("do_sample") or settings.get("temperature")):
+        raise NotImplementedError(f"TextLM samples with a {DECODING} of its own only: {settings}")
+    return int(settings["max_gen_toks"]), DecodingConfig.model_validate(settings.get(DECODING, {}))
 
 
 def _cut(text: str, until: Sequence[str]) -> str:

@@ -58,8 +58,11 @@ answer_after_trigger = _rule("commonsense", DEFAULT, "official")
 last_number = _rule("math10k", DEFAULT, "official")
 first_letter = _rule("math10k", "AQuA", "official")
 choice_letter = _rule("math10k", "AQuA", "strict")
+last_hash_number = _rule("metamath", DEFAULT, "clean")
+math_answer = _rule("metamath", "math", "clean")
 grade_exact = grader("exact")
 grade_number = grader("number")
+grade_math = grader("math")
 
 
 @cache

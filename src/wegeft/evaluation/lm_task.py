@@ -6,17 +6,25 @@ Does not: run a model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 
 from wegeft.evaluation.compare import Comparison, is_correct
+from wegeft.evaluation.decoding import DecodingConfig
 from wegeft.evaluation.extractors import Extractor
+from wegeft.evaluation.lm import DECODING
+from wegeft.evaluation.metrics import pass_at_k
 from wegeft.tasks.base import Example
 
 METRIC = "accuracy"
 TEST_SPLIT = "test"
+
+Rule = tuple[Extractor, Comparison]
+"""How an answer is read, and how what was read is compared with the gold answer."""
 
 
 class TextSetTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval has no annotations
@@ -35,11 +43,12 @@ class TextSetTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval has no ann
 def lm_task(
     name: str,
     examples: Sequence[Example],
-    extractors: Mapping[str, Extractor],
-    comparison: Comparison,
+    rules: Mapping[str, Rule],
     max_new_tokens: int,
+    decoding: DecodingConfig,
 ) -> TextSetTask:
-    """The task ``name`` over ``examples``, scored once per extraction rule."""
+    """The task ``name`` over ``examples``, answered ``decoding.samples`` times and scored once per rule."""
+    metrics = [METRIC, *(f"pass@{k}" for k in decoding.pass_at)]
     return TextSetTask(
         config={
             "task": name,
@@ -49,12 +58,52 @@ def lm_task(
             "output_type": "generate_until",
             "doc_to_text": "prompt",
             "doc_to_target": "gold",
-            "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": max_new_tokens},
-            "filter_list": [_filter(rule, extractor) for rule, extractor in extractors.items()],
-            "process_results": grader(comparison),
-            "metric_list": [{"metric": METRIC, "aggregation": "mean", "higher_is_better": True}],
+            "generation_kwargs": {"until": [], "max_gen_toks": max_new_tokens, DECODING: decoding.model_dump()},
+            "repeats": decoding.samples,
+            "filter_list": [_filter(rule_name, _reading(rule)) for rule_name, rule in rules.items()],
+            "process_results": _averaging(decoding),
+            "metric_list": [{"metric": m, "aggregation": "mean", "higher_is_better": True} for m in metrics],
         }
     )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one rule made of the answers to one question.
+
+    Attributes:
+        extracted: by answer; None where there was nothing to read.
+        right: by answer, whether it is right.
+    """
+
+    extracted: tuple[str | None, ...]
+    right: tuple[bool, ...]
+
+
+def _reading(rule: Rule) -> Callable[[Sequence[Sequence[str]], Sequence[Any]], list[Reading]]:
+    """``rule`` as a filter function of lm-eval that keeps every answer and judges it."""
+    extractor, comparison = rule
+
+    def apply(answers: Sequence[Sequence[str]], asked: Sequence[Any]) -> list[Reading]:
+        readings = []
+        for texts, document in zip(answers, asked, strict=True):
+            extracted = tuple(extractor.extract(text) for text in texts)
+            right = tuple(is_correct(comparison, answer, document["gold"]) for answer in extracted)
+            readings.append(Reading(extracted, right))
+        return readings
+
+    return apply
+
+
+def _averaging(decoding: DecodingConfig) -> Callable[[Any, Sequence[Reading]], dict[str, float]]:
+    """lm-eval's ``process_results``: the share of right answers to a question, and pass@k where it is asked for."""
+
+    def average(_document: Any, readings: Sequence[Reading]) -> dict[str, float]:
+        right = readings[0].right
+        passed = {f"pass@{k}": pass_at_k(len(right), sum(right), k) for k in decoding.pass_at}
+        return {METRIC: fmean(right)} | passed
+
+    return average
 
 
 def documents(examples: Sequence[Example]) -> Dataset:
@@ -81,5 +130,5 @@ def grader(comparison: Comparison) -> Callable[[Mapping[str, str], Sequence[str 
     return grade
 
 
-def _filter(name: str, extractor: Extractor) -> dict[str, Any]:
-    return {"name": name, "filter": [{"function": "custom", "filter_fn": extraction(extractor)}]}
+def _filter(name: str, function: Callable[..., list[Any]]) -> dict[str, Any]:
+    return {"name": name, "filter": [{"function": "custom", "filter_fn": function}]}

@@ -8,6 +8,9 @@ import re
 from wegeft.evaluation.extractors import Extractor
 from wegeft.schema import Strict
 
+ANNOUNCEMENT = "The answer is: "
+"""How every solution of MetaMathQA announces its answer."""
+
 
 class NoOptions(Strict):
     """A rule without settings."""
@@ -76,3 +79,24 @@ class Boxed(Extractor):
     def announce(self, answer: str) -> str:
         """See :meth:`Extractor.announce`."""
         return f"\\boxed{{{answer}}}"
+
+
+class MathAnswer(Boxed):
+    """The answer to a MATH question in any of the forms that solutions are written in.
+
+    The last box; without one, the line after the last ``The answer is:`` (MetaMathQA); without one, the line after the
+    last ``####`` (GSM8K). A full stop at the end, and dollar signs around the answer, are dropped.
+    """
+
+    version = 1
+
+    def extract(self, text: str) -> str | None:
+        """See :meth:`Extractor.extract`."""
+        boxed = super().extract(text)
+        if boxed is not None:
+            return boxed
+        for announcement in (ANNOUNCEMENT.strip(), "####"):
+            _, announced, rest = text.rpartition(announcement)
+            if announced:
+                return rest.strip().split("\n")[0].strip().removesuffix(".").strip("$ ") or None
+        return None

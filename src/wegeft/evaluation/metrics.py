@@ -1,4 +1,4 @@
-"""Metrics of classification and regression over a whole test set, as GLUE asks for them.
+"""Metrics over whole test sets: those of classification and regression that GLUE asks for, and pass@k.
 
 Does not: know data sets or models.
 """
@@ -30,6 +30,16 @@ def pearson(predicted: Sequence[float], gold: Sequence[float]) -> float:
     left, right = _centred(predicted), _centred(gold)
     scale = math.sqrt(math.fsum(x * x for x in left) * math.fsum(y * y for y in right))
     return math.fsum(x * y for x, y in zip(left, right, strict=True)) / scale if scale else 0.0
+
+
+def pass_at_k(tried: int, passed: int, k: int) -> float:
+    """Chance that at least one of ``k`` answers drawn from ``tried`` without replacement is among the ``passed``.
+
+    The unbiased estimate of Chen et al. (2021, arXiv 2107.03374, section 2.1): 1 - C(n - c, k) / C(n, k).
+    """
+    if k > tried:
+        raise ValueError(f"pass@{k} needs at least {k} answers per problem, and there are {tried}")
+    return 1.0 - math.comb(tried - passed, k) / math.comb(tried, k)
 
 
 def _centred(values: Sequence[float]) -> list[float]:

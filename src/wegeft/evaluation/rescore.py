@@ -21,6 +21,9 @@ from wegeft.evaluation.samples import SAMPLES, Sample, read_samples
 from wegeft.tasks import build_task
 from wegeft.tasks.text import TextTask
 
+Verdicts = dict[str, dict[str, list[bool]]]
+"""By subset and question, whether each answer is right."""
+
 
 @dataclass(frozen=True)
 class Flip:
@@ -60,24 +63,25 @@ class Rescored:
 
 def rescore(samples: Sequence[Sample], task: TextTask) -> Rescored:
     """Apply the first extraction rule of every subset to the kept texts."""
-    rules = {subset: next(iter(task.extractors(subset).values())) for subset in {s.subset for s in samples}}
-    before: dict[str, list[bool]] = {}
-    after: dict[str, list[bool]] = {}
+    first = {subset: next(iter(task.rules(base_subset(subset)).values())) for subset in {s.subset for s in samples}}
+    before: Verdicts = {}
+    after: Verdicts = {}
     flips = []
     for sample in samples:
-        rule = rules[sample.subset]
+        rule, comparison = first[sample.subset]
         extracted = rule.extract(sample.text)
-        right = is_correct(task.comparison(sample.subset), extracted, sample.gold)
-        before.setdefault(sample.subset, []).append(sample.score == 1.0)
-        after.setdefault(sample.subset, []).append(right)
+        right = is_correct(comparison, extracted, sample.gold)
+        before.setdefault(sample.subset, {}).setdefault(sample.uid, []).append(sample.score == 1.0)
+        after.setdefault(sample.subset, {}).setdefault(sample.uid, []).append(right)
         if extracted != sample.extracted or right != (sample.score == 1.0):
             flips.append(Flip(sample, extracted, float(right), f"{rule.label} v{rule.version}"))
-    chance = task.chance() or {}
-    old, new = (
-        {subset: accuracy(subset, answers, chance.get(subset)) for subset, answers in found.items()}
-        for found in (before, after)
-    )
+    old, new = _scores(before, task), _scores(after, task)
     return Rescored(old, new, _mean(old, task), _mean(new, task), tuple(flips))
+
+
+def base_subset(subset: str) -> str:
+    """The test set behind the ``subset`` of a sample, which may name a way of decoding as well."""
+    return subset.partition("/")[0]
 
 
 def rescore_run(folder: Path) -> Rescored:
@@ -120,6 +124,13 @@ def print_rescored(found: Rescored, console: Console) -> None:
     console.print(f"{len(found.flips)} answers are read or scored differently.")
 
 
+def _scores(verdicts: Verdicts, task: TextTask) -> dict[str, Score]:
+    chance = task.chance() or {}
+    return {
+        subset: accuracy(subset, list(answers.values()), chance.get(base_subset(subset)))
+        for subset, answers in verdicts.items()
+    }
+
+
 def _mean(scores: dict[str, Score], task: TextTask) -> float:
-    counted = [score.value for subset, score in scores.items() if subset not in task.config.leaked_subsets]
-    return fmean(counted or [score.value for score in scores.values()])
+    return fmean(scores[subset].value for subset in task.counted(scores))

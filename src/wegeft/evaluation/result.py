@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 
@@ -76,9 +77,14 @@ class Evaluation:
         }
 
 
-def accuracy(subset: str, correct: Sequence[bool], chance: float | None) -> Score:
-    """Share of right answers with its standard error, the sample standard deviation over √n (None for one answer)."""
-    n = len(correct)
-    value = sum(correct) / n
-    stderr = math.sqrt(value * (1 - value) / (n - 1)) if n > 1 else None
-    return Score(subset, "accuracy", value, stderr, n, chance)
+def accuracy(subset: str, correct: Sequence[Sequence[bool]], chance: float | None) -> Score:
+    """Share of right answers, averaged over questions, with the standard error over questions (None for one).
+
+    Args:
+        subset: name of the score.
+        correct: by question, whether each of its answers is right; all have equally many.
+        chance: expected value of guessing.
+    """
+    shares = [fmean(answers) for answers in correct]
+    stderr = stdev(shares) / math.sqrt(len(shares)) if len(shares) > 1 else None
+    return Score(subset, "accuracy", fmean(shares), stderr, len(shares), chance)

@@ -26,7 +26,7 @@ class Sample:
 
     Attributes:
         uid: the question, see :class:`wegeft.tasks.base.Example`.
-        subset: its test set.
+        subset: its test set; ``gsm8k/greedy`` for an answer by the second way of decoding ``greedy``.
         prompt_sha256: hash of the rendered prompt.
         prompt_ids_n: length of the prompt in tokens, specials included.
         text: what the model wrote, special tokens removed.
@@ -36,6 +36,7 @@ class Sample:
         extractor: rule behind ``extracted``.
         extractor_version: its version.
         others: further rules by name, each with its ``extracted`` and ``score``.
+        repeat: number of the answer, where a question is answered several times.
     """
 
     uid: str
@@ -49,6 +50,7 @@ class Sample:
     extractor: str
     extractor_version: int
     others: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repeat: int = 0
 
 
 class PartialSamples:

@@ -24,6 +24,7 @@ IGNORED_KEYS: Mapping[str, str] = {
     "task.source.root": "as data.root, which it is taken from",
     "task.sources": "the sources of all scales; the run's own stands in task.source",
     "task.by_scale": "what each scale sets; the run's own values stand beside it",
+    "task.by_protocol": "as task.by_scale, for each protocol",
     "method.ranks": "the ranks of all scales; the run's own stands in method.r",
     "method.alphas": "the alphas of all scales; the run's own stands in method.alpha",
     "method.recipes": "what each recipe sets; the run's own values stand beside it",

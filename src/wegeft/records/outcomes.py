@@ -24,7 +24,7 @@ def pack(answers: Iterable["Sample"]) -> dict[str, dict[str, str]]:
     """By subset: ``questions``, a digest of the question ids in order, and ``right``, a bit per question in hex.
 
     The first question is the highest bit; the last digit is filled with zeros. A subset whose scores are not all 0 or
-    1 is left out.
+    1, or whose questions are answered several times, is left out.
     """
     by_subset: dict[str, list[Sample]] = {}
     for answer in answers:
@@ -32,7 +32,7 @@ def pack(answers: Iterable["Sample"]) -> dict[str, dict[str, str]]:
     return {
         subset: {"questions": _digest(found), "right": _to_hex([answer.score == 1 for answer in found])}
         for subset, found in by_subset.items()
-        if all(answer.score in (0, 1) for answer in found)
+        if all(answer.score in (0, 1) and answer.repeat == 0 for answer in found)
     }
 
 

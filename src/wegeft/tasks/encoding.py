@@ -9,7 +9,7 @@ Does not: render prompts, shuffle, or move tensors to a device.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, overload
 
@@ -103,6 +103,14 @@ class EncodedSet(Sequence[Encoded]):
         ids = self.ids_N[self.ends[index - 1] if index else 0 : self.ends[index]].tolist()
         return _with_labels(ids, int(self.prompt_lengths[index]), self.protocol, self.pad_id)
 
+    def first(self, count: int) -> "EncodedSet":
+        """The first ``count`` examples; no uids of examples that were cut or left out, which may lie behind them."""
+        ends = self.ends[:count]
+        ids_N = self.ids_N[: ends[-1]] if len(ends) else self.ids_N[:0]
+        return replace(
+            self, ids_N=ids_N, ends=ends, prompt_lengths=self.prompt_lengths[:count], truncated=(), skipped=()
+        )
+
 
 class TextEncoder:
     """Renders ids for one tokenizer under one protocol.
@@ -128,6 +136,11 @@ class TextEncoder:
         self.pad_id = _pad_id(tokenizer, protocol)
         self._backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
         self._reserved = {self.bos_id, self.eos_id} | (set() if protocol.mask_pad_by_id else {self.pad_id})
+
+    def skipping_from(self, tokens: int) -> "TextEncoder":
+        """The same encoder, which leaves out examples of ``tokens`` tokens and more, not counting EOS."""
+        limit = {"max_length": min(tokens, self.protocol.max_length), "truncation": "skip"}
+        return TextEncoder(self.tokenizer, self.protocol.model_copy(update=limit))
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Ids of one prompt, ready for generation; UserError if it is too long and the protocol refuses that."""

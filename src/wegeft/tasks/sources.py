@@ -6,6 +6,7 @@ github.com/AGI-Edgerunners/LLM-Adapters.
 Does not: render prompts or tokenise. Rows are read whole and checked whole: a broken row is an error, never dropped.
 """
 
+import gzip
 import hashlib
 import json
 import random
@@ -184,6 +185,25 @@ def read_rows(path: Path) -> tuple[Row, ...]:
 
 def parse_rows(path: Path, content: bytes) -> tuple[Row, ...]:
     """As :func:`read_rows`, for the bytes of a file that has been read."""
+    return tuple(checked_row(path, number, row) for number, row in enumerate(_objects(path, content)))
+
+
+def read_objects(path: Path) -> list[Mapping[str, Any]]:
+    """As :func:`read_rows`, for objects with any fields, of a file that may be packed with gzip.
+
+    Raises:
+        UserError: no such file, or broken or no content; the sentence names the file.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"data file {path} does not exist; check data.root.") from error
+    except (OSError, EOFError) as error:
+        raise UserError(f"data file {path} cannot be read: {error}.") from error
+    return _objects(path, content)
+
+
+def _objects(path: Path, content: bytes) -> list[Mapping[str, Any]]:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -192,7 +212,10 @@ def parse_rows(path: Path, content: bytes) -> tuple[Row, ...]:
     rows = _json_lines(path, text) if lines else _json_array(path, text)
     if not rows:
         raise UserError(f"data file {path} holds no rows.")
-    return tuple(_checked(path, number, row) for number, row in enumerate(rows))
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise UserError(f"data file {path}, row {number} is a {type(row).__name__}, not an object.")
+    return rows
 
 
 def _json_array(path: Path, text: str) -> list[Any]:
@@ -215,9 +238,8 @@ def _json_lines(path: Path, text: str) -> list[Any]:
     return rows
 
 
-def _checked(path: Path, number: int, row: Any) -> Row:
-    if not isinstance(row, dict):
-        raise UserError(f"data file {path}, row {number} is a {type(row).__name__}, not an object.")
+def checked_row(path: Path, number: int, row: Mapping[str, Any]) -> Row:
+    """``row`` with its four text fields alone; UserError for one that is missing, or an empty answer."""
     for field in ROW_FIELDS:
         if not isinstance(row.get(field), str):
             raise UserError(f"data file {path}, row {number} has no text field `{field}`.")

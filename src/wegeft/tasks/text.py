@@ -4,7 +4,7 @@ Does not: read files (its source does), tokenise (``wegeft.tasks.encoding``) or 
 """
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wegeft.errors import UserError
 from wegeft.evaluation.compare import Comparison
+from wegeft.evaluation.decoding import DecodingConfig
 from wegeft.evaluation.extractors import Extractor
 from wegeft.schema import Strict, load_target
 from wegeft.tasks.base import DataSummary, Example, Task, TaskConfig
@@ -30,10 +31,12 @@ class ScoringConfig(Strict):
 
     Attributes:
         compare: rule that compares the extracted answer with the gold one.
+        compare_of: another such rule for the answers of single extraction rules, by their names.
         extractors: extraction rules by name; the first gives the reported score, the others stand beside it.
     """
 
     compare: Comparison
+    compare_of: dict[str, Comparison] = Field(default_factory=dict)
     extractors: dict[str, dict[str, Any]] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -43,6 +46,18 @@ class ScoringConfig(Strict):
         return self
 
 
+class AcceptConfig(Strict):
+    """Training rows that are used: the first ``rows`` that are short enough, in the order of the file.
+
+    Attributes:
+        below_tokens: prompt and target have fewer tokens than this, BOS included, EOS not; None sets no limit.
+        rows: rows used; None is all that are short enough.
+    """
+
+    below_tokens: int | None = Field(ge=1)
+    rows: int | None = Field(ge=1)
+
+
 class TextTaskConfig(TaskConfig):
     """One text task.
 
@@ -50,27 +65,44 @@ class TextTaskConfig(TaskConfig):
         sources: data source by scale name; ``source`` is usually an interpolation into it.
         source: open group of the data source in use.
         by_scale: values by scale name that other keys draw on through interpolation; nothing reads them directly.
+        by_protocol: the same by the protocol's name.
         train_subsets: subsets trained on, in order.
         test_subsets: subsets tested on, in the order of the published table.
         leaked_subsets: sets whose items are known to stand in the training set; scored if tested, but not in the mean.
+        side_subsets: sets that are scored and not in the mean for another reason, e.g. as parts of others.
+        accept: which training rows are used, where their length decides; None is all.
         prompt: template over the row's fields.
         prompt_with_input: template for rows whose ``input`` is not empty; None refuses such rows.
+        test_prompts: templates of test questions that are asked otherwise, by subset.
         target: template over the row's fields, without EOS.
         max_new_tokens: most tokens generated per answer.
+        decodings: ways of decoding by name, each applied to every test question; the first gives the reported score.
         scoring: by subset; the entry ``default`` serves the subsets without one.
     """
 
     sources: dict[str, dict[str, Any]]
     source: dict[str, Any]
     by_scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    by_protocol: dict[str, dict[str, Any]] = Field(default_factory=dict)
     train_subsets: tuple[str, ...]
     test_subsets: tuple[str, ...] = Field(min_length=1)
     leaked_subsets: tuple[str, ...]
+    side_subsets: tuple[str, ...] = ()
+    accept: AcceptConfig | None = None
     prompt: str
     prompt_with_input: str | None
+    test_prompts: dict[str, str] = Field(default_factory=dict)
     target: str
     max_new_tokens: int = Field(ge=1)
+    decodings: dict[str, DecodingConfig] = Field(default={"greedy": DecodingConfig()}, min_length=1)
     scoring: dict[str, ScoringConfig]
+
+    @field_validator("test_prompts")
+    @classmethod
+    def _known_fields_of_all(cls, templates: dict[str, str]) -> dict[str, str]:
+        for template in templates.values():
+            cls._known_fields(template)
+        return templates
 
     @field_validator("prompt", "prompt_with_input", "target")
     @classmethod
@@ -119,7 +151,11 @@ class TextTask(Task):
     def expected_train_examples(self) -> int | None:
         """See :meth:`Task.expected_train_examples`."""
         counts = [self.source.expected_drawn(subset, "train") for subset in self.config.train_subsets]
-        return None if None in counts else sum(count for count in counts if count is not None)
+        if None in counts:
+            return None
+        total = sum(count for count in counts if count is not None)
+        accept = self.config.accept
+        return total if accept is None or accept.rows is None else min(total, accept.rows)
 
     def prepare(self, backbone: "Backbone", protocol: ProtocolConfig) -> "PreparedText":
         """See :meth:`Task.prepare`."""
@@ -139,14 +175,27 @@ class TextTask(Task):
         found = {subset: self.source.chance(subset) for subset in self.config.test_subsets}
         return {subset: value for subset, value in found.items() if value is not None} or None
 
-    def comparison(self, subset: str) -> Comparison:
-        """The rule that compares answers of ``subset``."""
-        return self._scoring(subset).compare
+    def rules(self, subset: str) -> dict[str, tuple[Extractor, Comparison]]:
+        """How answers of ``subset`` are read and compared, by name; the first gives the reported score."""
+        scoring = self._scoring(subset)
+        found = {}
+        for name, node in scoring.extractors.items():
+            target, config = load_target(node)
+            found[name] = (target(config), scoring.compare_of.get(name, scoring.compare))
+        return found
+
+    def counted(self, scores: Iterable[str]) -> list[str]:
+        """The names among ``scores`` that enter the mean: test sets as reported, not leaked and not beside others.
+
+        All test sets, if there is no other.
+        """
+        names = [name for name in scores if name in self.config.test_subsets]
+        outside = {*self.config.leaked_subsets, *self.config.side_subsets}
+        return [name for name in names if name not in outside] or names
 
     def extractors(self, subset: str) -> dict[str, Extractor]:
-        """Extraction rules of ``subset`` by name; the first gives the reported score."""
-        loaded = {name: load_target(node) for name, node in self._scoring(subset).extractors.items()}
-        return {name: target(config) for name, (target, config) in loaded.items()}
+        """Extraction rules of ``subset`` by name, in the order of :meth:`rules`."""
+        return {name: extractor for name, (extractor, _) in self.rules(subset).items()}
 
     def _scoring(self, subset: str) -> ScoringConfig:
         return self.config.scoring.get(subset) or self.config.scoring[DEFAULT]
@@ -157,7 +206,7 @@ class TextTask(Task):
 
     def _render(self, subset: str, split: Split, number: int, row: Row) -> Example:
         uid = f"{subset}/{split}/{number}"
-        template = self.config.prompt
+        template = self.config.prompt if split == "train" else self.config.test_prompts.get(subset, self.config.prompt)
         if row["input"]:
             if self.config.prompt_with_input is None:
                 raise UserError(f"row {uid} has an `input`, and task={self.name} has no template for one.")

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from wegeft.errors import UserError
 from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.progress import progress
 from wegeft.tasks.base import Example
-from wegeft.tasks.encoding import Encoded, TextEncoder
+from wegeft.tasks.encoding import Encoded, EncodedSet, TextEncoder
 from wegeft.tasks.encoding_cache import cache_folder, encode_cached
 from wegeft.tasks.prepared import FirstPrompt
 from wegeft.training.objective import CausalLMObjective, Objective
 
 if TYPE_CHECKING:
     from wegeft.evaluation.result import Evaluation
-    from wegeft.tasks.text import TextTask
+    from wegeft.tasks.text import AcceptConfig, TextTask
 
 
 class PreparedText:
@@ -33,14 +34,31 @@ class PreparedText:
         self._too_long_prompts: dict[str, int] = {}
         check_test_sets(model, encoder, task, task.test_examples())
         examples = task.train_examples()
-        with progress(len(examples), "tokenise") as advance:
-            self._encoded = encode_cached(encoder, examples, cache_folder(), advance)
+        self._not_accepted: dict[str, int] = {}
+        self._encoded = self._encode(examples, task.config.accept)
         self.train_items: Sequence[Encoded] = self._encoded
         self.objective: Objective[Encoded] = CausalLMObjective(encoder)
         self.first_prompt: FirstPrompt | None = first_prompt(examples[0], encoder)
 
+    def _encode(self, examples: Sequence[Example], accept: "AcceptConfig | None") -> EncodedSet:
+        """Ids of the training examples, or of those that the task accepts."""
+        limit = None if accept is None else accept.below_tokens
+        encoder = self._encoder if limit is None else self._encoder.skipping_from(limit)
+        with progress(len(examples), "tokenise") as advance:
+            found = encode_cached(encoder, examples, cache_folder(), advance)
+        if accept is None:
+            return found
+        used = found.first(accept.rows or len(found))
+        self._not_accepted = {
+            "train_rows_too_long_for_the_task": len(found.skipped),
+            "train_rows_left_over": len(found) - len(used),
+        }
+        if not len(used):
+            raise UserError(f"no training row is below task.accept.below_tokens={limit}.")
+        return used
+
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
-        """Greedy answers to every test prompt, scored; samples go to ``folder``."""
+        """Answers to every test prompt, scored; samples go to ``folder``."""
         from wegeft.evaluation.evaluate import evaluate_text
 
         evaluation = evaluate_text(model, self._encoder, self._task, config, folder)
@@ -54,6 +72,7 @@ class PreparedText:
             "train_rows_truncated": list(items.truncated),
             "train_rows_skipped": list(items.skipped),
             "test_prompts_too_long": self._too_long_prompts,
+            **self._not_accepted,
         }
         return {name: found for name, found in remarks.items() if found}
 

@@ -11,7 +11,8 @@ import pytest
 from wegeft.errors import UserError
 from wegeft.evaluation.code.problems import Benchmark, Problem, code_of, official_code, program, read_problems
 from wegeft.evaluation.code.sandbox import Limits, Outcome, why_not_isolated
-from wegeft.evaluation.code.score import Answer, by_problem, pass_at_k, read_answers, run_answers, score
+from wegeft.evaluation.code.score import Answer, by_problem, read_answers, run_answers, score
+from wegeft.evaluation.metrics import pass_at_k
 
 FILES: dict[Benchmark, tuple[str, int]] = {"humaneval": ("HumanEval.jsonl.gz", 164), "mbpp": ("mbpp.jsonl.gz", 974)}
 LIMITS = Limits(wall_seconds=30.0)

@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from wegeft.errors import UserError
 from wegeft.evaluation.code.problems import Problem, program
 from wegeft.evaluation.code.sandbox import Isolation, Limits, Outcome, require_isolation, run_program
+from wegeft.evaluation.metrics import pass_at_k
 from wegeft.evaluation.result import Score
 from wegeft.progress import progress
 
@@ -53,16 +54,6 @@ def run_answers(
             return outcome
 
         return list(pool.map(judge, answers))
-
-
-def pass_at_k(tried: int, passed: int, k: int) -> float:
-    """Chance that at least one of ``k`` answers drawn from ``tried`` without replacement is among the ``passed``.
-
-    The unbiased estimate of Chen et al. (2021, arXiv 2107.03374, section 2.1): 1 - C(n - c, k) / C(n, k).
-    """
-    if k > tried:
-        raise ValueError(f"pass@{k} needs at least {k} answers per problem, and there are {tried}")
-    return 1.0 - math.comb(tried - passed, k) / math.comb(tried, k)
 
 
 def score(name: str, problems: Sequence[Problem], passed: Mapping[str, Sequence[bool]], k: int) -> Score:
