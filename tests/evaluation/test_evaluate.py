@@ -83,7 +83,7 @@ def test_scores_follow_from_the_answers(tmp_path: Path) -> None:
     assert found.n == 4 * len(SUBSETS)
     assert found.tokens_generated == found.n * len(Parrot("the correct answer is true").answer)
     assert found.extractor == {"name": "AfterTrigger", "version": "1"}
-    assert accuracy("boolq", [[True], [False], [True], [False]], 0.5) == score
+    assert accuracy("boolq", [True, False, True, False], 0.5) == score
 
 
 def test_samples_hold_every_answer_in_order(tmp_path: Path) -> None:

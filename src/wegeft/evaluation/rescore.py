@@ -16,7 +16,7 @@ from rich.text import Text
 
 from wegeft.errors import UserError
 from wegeft.evaluation.compare import is_correct
-from wegeft.evaluation.result import Score, accuracy
+from wegeft.evaluation.result import Score, accuracy_of_repeats
 from wegeft.evaluation.samples import SAMPLES, Sample, read_samples
 from wegeft.tasks import build_task
 from wegeft.tasks.text import TextTask
@@ -127,7 +127,7 @@ def print_rescored(found: Rescored, console: Console) -> None:
 def _scores(verdicts: Verdicts, task: TextTask) -> dict[str, Score]:
     chance = task.chance() or {}
     return {
-        subset: accuracy(subset, list(answers.values()), chance.get(base_subset(subset)))
+        subset: accuracy_of_repeats(subset, list(answers.values()), chance.get(base_subset(subset)))
         for subset, answers in verdicts.items()
     }
 

@@ -77,8 +77,13 @@ class Evaluation:
         }
 
 
-def accuracy(subset: str, correct: Sequence[Sequence[bool]], chance: float | None) -> Score:
-    """Share of right answers, averaged over questions, with the standard error over questions (None for one).
+def accuracy(subset: str, correct: Sequence[bool], chance: float | None) -> Score:
+    """Share of right answers with its standard error, the sample standard deviation over √n (None for one answer)."""
+    return accuracy_of_repeats(subset, [[right] for right in correct], chance)
+
+
+def accuracy_of_repeats(subset: str, correct: Sequence[Sequence[bool]], chance: float | None) -> Score:
+    """Share of right answers where every question is answered several times; the standard error is over questions.
 
     Args:
         subset: name of the score.
