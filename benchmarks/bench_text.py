@@ -26,6 +26,7 @@ from wegeft.records.provenance import hardware
 from wegeft.tasks import Example, build_task
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.tasks.encoding_cache import encode_cached
+from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.tasks.text import TextTask
 
 RESULT = Path(__file__).with_name("text.json")
@@ -47,6 +48,7 @@ def main() -> None:
     config = to_run_config(composed)
     task = build_task(config.task)
     assert isinstance(task, TextTask)
+    assert isinstance(config.protocol, ProtocolConfig)
     examples = task.train_examples() if options.data_root else many(task.train_examples())
     encoder = TextEncoder(AutoTokenizer.from_pretrained(options.tokenizer), config.protocol)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,17 @@
 """Composing configurations in tests the way `run.py` does."""
 
+import functools
+from typing import Any
+
+import yaml
 from hydra import compose, initialize_config_dir
 
 from wegeft.cli import CONFIG_FOLDER, to_run_config
 from wegeft.config import RunConfig
+from wegeft.schema import load_class
+
+TASK_OF_FAMILY = {"causal_lm": "commonsense", "image_classifier": "fgvc/cub"}
+"""A task for each kind of backbone, where a test needs any."""
 
 
 def run_config(*overrides: str) -> RunConfig:
@@ -13,5 +21,27 @@ def run_config(*overrides: str) -> RunConfig:
 
 
 def choices(group: str) -> list[str]:
-    """The names in a config group."""
-    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
+    """The names in a config group, those in its folders included; `base` in a folder is what the others share."""
+    folder = CONFIG_FOLDER / group
+    paths = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
+    return [path.as_posix() for path in paths if path.name != "base"]
+
+
+def fitting_task(group: str, name: str) -> str:
+    """`task=...` for a kind of backbone that the member `name` of `group` (model, method or protocol) fits."""
+    families = _families(group, name)
+    return f"task={next(task for family, task in TASK_OF_FAMILY.items() if family in families)}"
+
+
+@functools.cache
+def _families(group: str, name: str) -> frozenset[str]:
+    node: dict[str, Any] = yaml.safe_load((CONFIG_FOLDER / group / f"{name}.yaml").read_text())
+    if "_target_" in node:
+        families: frozenset[str] = load_class(node["_target_"]).families
+        return families
+    if "family" in node:
+        return frozenset({node["family"]})
+    if group == "protocol":
+        return frozenset({"causal_lm" if "pad_first" in node else "image_classifier"})
+    parent = next((entry for entry in node.get("defaults", ()) if isinstance(entry, str) and entry != "_self_"), None)
+    return frozenset(TASK_OF_FAMILY) if parent is None else _families(group, parent)

@@ -42,7 +42,10 @@ def refusal(
         (("method.r=0",), ("method.r=0", "greater than or equal to 1")),
         (("training.learning_rate=-1",), ("training.learning_rate=-1", "greater than 0")),
         (("training.learning_rate=fast",), ("training.learning_rate='fast'", "number")),
-        (("training.schedule=steps",), ("training.schedule='steps'", "'linear', 'cosine' or 'constant'")),
+        (
+            ("training.schedule=steps",),
+            ("training.schedule='steps'", "'constant' or 'cosine_by_epoch'"),
+        ),
         (("method.zero=chi",), ("method.zero='chi'", "'phi' or 'psi'")),
         (("seed=-1",), ("seed=-1", "greater than or equal to 0")),
         (("model=local_llama",), ("model.source", "must be given")),

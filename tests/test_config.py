@@ -6,10 +6,11 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from tests.composing import choices, run_config
+from tests.composing import choices, fitting_task, run_config
 from wegeft.cli import CONFIG_FOLDER
 from wegeft.config import RunConfig
 from wegeft.records.identity import run_id
+from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.training.schedule import learning_rate, total_steps, warmup_steps
 
 GROUPS = ("scale", "model", "task", "method", "protocol", "training", "evaluation", "logger")
@@ -18,13 +19,14 @@ MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
 
 @pytest.mark.parametrize(("group", "name"), MEMBERS, ids=str)
 def test_every_member_composes(group: str, name: str) -> None:
-    config = run_config(f"{group}={name}", "model.source=some/folder")
+    task = () if group == "task" else (fitting_task(group, name),)
+    config = run_config(f"{group}={name}", *task, "model.source=some/folder")
     assert isinstance(config, RunConfig)
 
 
 @pytest.mark.parametrize(("scale", "method"), list(itertools.product(choices("scale"), choices("method"))), ids=str)
 def test_every_method_composes_at_every_scale(scale: str, method: str) -> None:
-    assert run_config(f"scale={scale}", f"method={method}").training.learning_rate > 0
+    assert run_config(f"scale={scale}", f"method={method}", fitting_task("method", method)).training.learning_rate > 0
 
 
 def test_every_default_has_a_comment_that_says_why() -> None:
@@ -71,6 +73,7 @@ def test_the_paper_recipe_of_commonsense_is_the_published_one() -> None:
 def test_outside_the_paper_scale_no_quirk_is_on() -> None:
     for scale in ("mini", "small"):
         protocol = run_config(f"scale={scale}").protocol
+        assert isinstance(protocol, ProtocolConfig)
         assert protocol.name == "clean"
         assert not any((protocol.pad_first, protocol.mask_pad_by_id, protocol.train_on_inputs))
 

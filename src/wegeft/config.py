@@ -9,12 +9,12 @@ Does not: compose YAML (``wegeft.cli``), look at data files or weights, or impor
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig, Which
 from wegeft.schema import Strict, load_target, validate
-from wegeft.tasks.protocol import ProtocolConfig
+from wegeft.tasks.protocol import BaseProtocol
 
 Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination"]
 ScaleName = Literal["mini", "small", "paper"]
@@ -37,8 +37,10 @@ class ModelConfig(Strict):
     """A backbone: where its weights come from and which of its modules methods adapt by default.
 
     ``source`` is a folder, a hub id, or ``packaged`` for a mini backbone that ships with the package.
-    ``architecture`` (fields of the transformers config, ``model_type`` included) lets a plan be made without the
-    weights; None reads it from ``source``.
+    ``architecture`` (fields of the transformers config, ``model_type`` included; for images, arguments of the timm
+    model ``name``) lets a plan be made without the weights; None reads it from ``source``. Classifiers have two keys
+    more: ``classes``, the width of the new head that the task asks for, and ``drop_path``, the rate of stochastic depth
+    while training.
     """
 
     name: str
@@ -51,10 +53,16 @@ class ModelConfig(Strict):
     architecture: dict[str, Any] | None
     adapted_modules: tuple[str, ...]
     head_modules: tuple[str, ...]
+    classes: int | None = Field(default=None, ge=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
 
 
 class TrainingConfig(Strict):
-    """The recipe of the optimisation: sizes, optimiser and schedule."""
+    """The recipe of the optimisation: sizes, optimiser and schedule.
+
+    ``min_learning_rate`` and ``warmup_from`` are where ``cosine_by_epoch`` ends and where its warm-up begins; the other
+    schedules have neither.
+    """
 
     recipe: str
     epochs: int = Field(ge=1)
@@ -63,8 +71,10 @@ class TrainingConfig(Strict):
     micro_batch_size: int | None = Field(ge=1)
     batching: Literal["padded", "flat"]
     learning_rate: float = Field(gt=0)
-    schedule: Literal["linear", "cosine", "constant"]
+    schedule: Literal["linear", "cosine", "constant", "cosine_by_epoch"]
     warmup_ratio: float = Field(ge=0, lt=1)
+    min_learning_rate: float = Field(default=0.0, ge=0)
+    warmup_from: float = Field(default=0.0, ge=0)
     weight_decay: float = Field(ge=0)
     betas: tuple[float, float]
     eps: float = Field(gt=0)
@@ -112,15 +122,18 @@ class RunConfig(Strict):
     model: ModelConfig
     task: dict[str, Any]
     method: dict[str, Any]
-    protocol: ProtocolConfig
+    protocol: SerializeAsAny[BaseProtocol]
     training: TrainingConfig
     evaluation: EvaluationConfig
     runtime: RuntimeConfig
     logger: LoggerConfig
 
     def plain(self) -> dict[str, Any]:
-        """The configuration as plain data, as it is hashed, recorded and written."""
-        return self.model_dump(mode="json")
+        """The configuration as plain data, as it is hashed, recorded and written.
+
+        Keys that only some kinds of run have are left away where they are not set.
+        """
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 def parse(container: Mapping[str, Any]) -> RunConfig:
@@ -129,11 +142,12 @@ def parse(container: Mapping[str, Any]) -> RunConfig:
     Raises:
         UserError: any value is refused; the sentence names its dotted key and the choices.
     """
-    config = validate(RunConfig, container)
+    task, _ = load_target(_node(container, "task"), "task")
+    protocol = validate(task.Protocol, _node(container, "protocol"), "protocol")
+    config = validate(RunConfig, {**container, "protocol": protocol})
     if config.mode == "run" and config.adapter is not None:  # training would have nowhere to put its own
         raise UserError(f"adapter={config.adapter} is evaluated and not trained; set mode=evaluate.")
     method, _ = load_target(config.method, "method")
-    task, _ = load_target(config.task, "task")
     for group, target in (("method", method), ("task", task)):
         if config.model.family not in target.families:
             raise UserError(
@@ -141,3 +155,11 @@ def parse(container: Mapping[str, Any]) -> RunConfig:
                 f"{', '.join(sorted(target.families))} backbones and this one is a {config.model.family}."
             )
     return config
+
+
+def _node(container: Mapping[str, Any], group: str) -> Mapping[str, Any]:
+    """The node of a group of ``container``."""
+    node = container.get(group)
+    if not isinstance(node, Mapping):
+        raise UserError(f"{group} is missing.")
+    return node

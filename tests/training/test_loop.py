@@ -52,6 +52,9 @@ def rows(count: int) -> list[Row]:
 class RowObjective:
     """The causal language model objective on rows that are token ids already."""
 
+    def draw(self, items: Sequence[Row]) -> Sequence[Row]:
+        return items
+
     def collate(self, items: Sequence[Row], batching: Batching) -> Batch:
         assert batching == "padded"
         width = max(len(ids) for ids, _ in items)

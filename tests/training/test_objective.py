@@ -8,6 +8,7 @@ from wegeft import models
 from wegeft.errors import UserError
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import Encoded, EncodedSet, TextEncoder
+from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.training.objective import Batching, CausalLMObjective
 
 TEXTS = (
@@ -22,6 +23,7 @@ def encoded(*overrides: str) -> tuple[CausalLMObjective, EncodedSet, torch.nn.Mo
     """Four examples of different lengths for the packaged backbone, in double precision."""
     config = run_config(*overrides)
     backbone = models.load(config.model, torch.device("cpu"))
+    assert isinstance(config.protocol, ProtocolConfig)
     encoder = TextEncoder(backbone.processor, config.protocol)
     examples = [Example(f"x/train/{i}", "x", f"{text}\n", f"the answer is {i}", str(i)) for i, text in enumerate(TEXTS)]
     return CausalLMObjective(encoder), encoder.encode_examples(examples), backbone.model.double()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from wegeft.errors import UserError
@@ -26,10 +27,12 @@ class MethodConfig(Strict):
     Attributes:
         name: how records and tables call the method.
         learning_rates: the learning rate of each scale; `configs/training` reads the one of the run's scale.
+        vision_learning_rates: the same on images, where that differs.
     """
 
     name: str
     learning_rates: dict[str, float]
+    vision_learning_rates: dict[str, float] = Field(default_factory=dict)
 
 
 class Method(nn.Module, ABC):

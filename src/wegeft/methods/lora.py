@@ -31,13 +31,15 @@ class LoRAConfig(LinearMethodConfig):
     """Keys of LoRA.
 
     Attributes:
-        ranks, alphas: values per scale, which ``r`` and ``alpha`` refer to; unused by the code.
+        by_family, ranks, alphas: values per kind of backbone and per scale, which the other keys refer to; unused by
+            the code.
         r: rank.
         alpha: numerator of the scale.
         scaling: s = α/r (the paper), or α/√r, which keeps the size of the output when r grows (rsLoRA, 2312.03732).
         dropout: probability of dropping an input of the low-rank branch, while training.
     """
 
+    by_family: dict[str, dict[str, object]] = Field(default_factory=dict)
     ranks: dict[str, int]
     alphas: dict[str, float]
     r: int = Field(ge=1)

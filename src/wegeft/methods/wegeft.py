@@ -121,13 +121,15 @@ class WeGeFTConfig(UpdateConfig, LinearMethodConfig):
     """Keys of WeGeFT.
 
     Attributes:
-        recipe, recipes: which published set of values the keys refer to, and the sets; unused by the code.
+        recipe, recipe_of_family, recipes: which published set of values the keys refer to, which one that is for
+            each kind of backbone unless the person says otherwise, and the sets; unused by the code.
         sharing: one (φ, ψ) per entry of ``target_modules`` (published), for all layers, for all layers of equal width,
             or per layer; or a list of regular expressions, searched in the full module name: one pair per
             expression, the first that fits, and one per layer where none does.
     """
 
     recipe: str
+    recipe_of_family: dict[str, str] = Field(default_factory=dict)
     recipes: dict[str, dict[str, object]]
     sharing: Annotated[Scheme | tuple[str, ...], BeforeValidator(_known_scheme)]
 

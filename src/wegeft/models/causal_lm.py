@@ -12,12 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from wegeft.config import ModelConfig
 from wegeft.errors import UserError
+from wegeft.models.packaged import packaged_folder
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-PACKAGED = "packaged:"
-_PACKAGED_FOLDER = Path(__file__).parent / "mini"
 
 
 def skeleton(config: ModelConfig) -> "PreTrainedModel":
@@ -46,13 +44,9 @@ def resolve_source(config: ModelConfig) -> str:
     Raises:
         UserError: a packaged backbone of that name does not exist, or a path that does not.
     """
-    if config.source.startswith(PACKAGED):
-        name = config.source.removeprefix(PACKAGED)
-        folder = _PACKAGED_FOLDER / name
-        if not folder.is_dir():
-            known = ", ".join(sorted(path.name for path in _PACKAGED_FOLDER.glob("*/"))) or "none"
-            raise UserError(f"model.source={config.source}: no such packaged backbone; there are: {known}.")
-        return str(folder)
+    packaged = packaged_folder(config.source)
+    if packaged is not None:
+        return str(packaged)
     looks_like_path = config.source.startswith(("/", ".", "~"))
     if looks_like_path and not Path(config.source).expanduser().is_dir():
         raise UserError(f"model.source={config.source} is not a folder.")

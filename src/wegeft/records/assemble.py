@@ -61,18 +61,20 @@ def assemble(
 def parameters(method: "Method", backbone_parameters: int) -> dict[str, Any]:
     """Trainable counts of an attached, unmerged ``method`` and their shares.
 
-    Both denominators, because published tables use either: the backbone alone, and with what the method added.
+    Both denominators, because published tables use either: the backbone alone, and with what the method added. A task's
+    head counts nowhere, as in the published tables; ``backbone_parameters`` include it.
     """
     trainable = method.parameter_count()
-    head = sum(parameter.numel() for parameter in method.trainable().values()) - trainable
+    head = sum(p.numel() for name, p in method.trainable().items() if method.in_head(name))
+    backbone = backbone_parameters - head
     denominators = {
-        "backbone": backbone_parameters,
-        "backbone_plus_adapter": count_parameters(method.backbone),
+        "backbone": backbone,
+        "backbone_plus_adapter": count_parameters(method.backbone) - head,
     }
     return {
         "trainable": trainable,
         "head": head,
-        "backbone": backbone_parameters,
+        "backbone": backbone,
         "denominators": denominators,
         "percent": {name: 100 * trainable / count for name, count in denominators.items()},
     }

@@ -1,15 +1,14 @@
-"""What every task is: named examples for training and for testing, and what is known about its data.
+"""What every task is: something that can be made ready for a backbone, and what is known about its data.
 
 Does not: tokenise, generate or score.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from wegeft.schema import Strict
-from wegeft.tasks.protocol import ProtocolConfig
+from wegeft.tasks.protocol import BaseProtocol
 
 if TYPE_CHECKING:
     from wegeft.models import Backbone
@@ -57,29 +56,14 @@ class TaskConfig(Strict):
 
 
 class Task(ABC):
-    """A task; subclasses say which backbone families they fit and what their config group holds."""
+    """A task; subclasses say which backbone families they fit, and what their config group and protocol hold."""
 
     Config: ClassVar[type[TaskConfig]]
+    Protocol: ClassVar[type[BaseProtocol]]
     families: ClassVar[frozenset[str]]
 
     def __init__(self, config: Any) -> None:
         self.name: str = config.name
-
-    @abstractmethod
-    def train_examples(self) -> list[Example]:
-        """Training examples in file order; shuffling is the loop's.
-
-        Raises:
-            UserError: missing, broken or incomplete data, with file and row.
-        """
-
-    @abstractmethod
-    def test_examples(self) -> Mapping[str, list[Example]]:
-        """Test examples by subset, subsets in the order of the published table.
-
-        Raises:
-            UserError: missing, broken or incomplete data, with file and row.
-        """
 
     @abstractmethod
     def data_summary(self) -> dict[str, DataSummary]:
@@ -94,8 +78,10 @@ class Task(ABC):
         """Training examples if the published data is there, for plans; None if nobody knows."""
 
     @abstractmethod
-    def prepare(self, backbone: "Backbone", protocol: ProtocolConfig) -> "Prepared[Any]":
+    def prepare(self, backbone: "Backbone", protocol: Any) -> "Prepared[Any]":
         """Encode the training examples for ``backbone``, and stand ready to evaluate it.
+
+        ``protocol`` is an instance of the task's :attr:`Protocol`.
 
         Raises:
             UserError: data that is missing or broken, or that the protocol refuses.

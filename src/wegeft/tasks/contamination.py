@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wegeft.errors import UserError
 from wegeft.evaluation.compare import same_number, same_text
 from wegeft.tasks.base import Example, Task
+from wegeft.tasks.text import TextTask
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ def contamination(task: Task) -> Contamination:
     """Compare every test question of ``task`` with every training question.
 
     Raises:
-        UserError: data missing or broken.
+        UserError: data missing or broken, or a task that asks nothing in words.
     """
+    if not isinstance(task, TextTask):
+        raise UserError(f"task={task.name} has no questions in words to compare.")
     train = task.train_examples()
     sets = task.test_examples()
     letters, words = _index(train, str), _index(train, normalise)

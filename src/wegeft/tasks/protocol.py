@@ -15,11 +15,20 @@ from wegeft.schema import Strict
 Side = Literal["left", "right"]
 
 
-class ProtocolConfig(Strict):
-    """Rules from text to ids, and from generated text to an answer.
+class BaseProtocol(Strict):
+    """What the protocol of every kind of task has.
 
     Attributes:
         name: what the record prints.
+    """
+
+    name: str
+
+
+class ProtocolConfig(BaseProtocol):
+    """Rules from text to ids, and from generated text to an answer.
+
+    Attributes:
         pad_first: one pad id stands before BOS in every example (label -100, attention 0), left over from ReFT.
         pad_token: ``dedicated`` takes an id the model has and text never produces; ``unk`` takes the unknown token
             where the tokenizer has one.
@@ -29,12 +38,12 @@ class ProtocolConfig(Strict):
         max_length: most ids of prompt and target together, BOS and EOS included, a leading pad id not.
         truncation: what happens to a longer example. ``error``: stop, naming the row. ``right``: cut the end, answer
             and EOS first. ``skip``: leave a training row out, score a test row wrong; both are counted and reported.
+        truncations: values per scale, which ``truncation`` may refer to; unused by the code.
         occurrence: which occurrence of the answer's trigger phrase counts.
         trigger_space: the trigger phrase must be followed by a blank to count as one.
         train_on_inputs: the loss also covers the prompt (LLM-Adapters does so).
     """
 
-    name: str
     pad_first: bool
     pad_token: Literal["dedicated", "unk"]
     padding_side_train: Side
@@ -42,6 +51,7 @@ class ProtocolConfig(Strict):
     mask_pad_by_id: bool
     max_length: int = Field(ge=8)
     truncation: Literal["error", "right", "skip"]
+    truncations: dict[str, str] = Field(default_factory=dict)
     occurrence: Literal["last", "first"]
     trigger_space: bool
     train_on_inputs: bool

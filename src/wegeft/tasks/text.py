@@ -16,7 +16,7 @@ from wegeft.evaluation.decoding import DecodingConfig
 from wegeft.evaluation.extractors import Extractor
 from wegeft.schema import Strict, load_target
 from wegeft.tasks.base import DataSummary, Example, Task, TaskConfig
-from wegeft.tasks.protocol import ProtocolConfig
+from wegeft.tasks.protocol import BaseProtocol, ProtocolConfig
 from wegeft.tasks.sources import ROW_FIELDS, Row, Source, Split
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class TextTask(Task):
     """Examples rendered from rows by the templates of the config."""
 
     Config: ClassVar[type[TextTaskConfig]] = TextTaskConfig
+    Protocol: ClassVar[type[BaseProtocol]] = ProtocolConfig
     families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
 
     def __init__(self, config: TextTaskConfig) -> None:
@@ -136,11 +137,15 @@ class TextTask(Task):
         self.max_new_tokens = config.max_new_tokens
 
     def train_examples(self) -> list[Example]:
-        """See :meth:`Task.train_examples`; subsets one after the other."""
+        """Training examples in file order, subsets one after the other; shuffling is the loop's.
+
+        Raises:
+            UserError: missing, broken or incomplete data, with file and row.
+        """
         return [example for subset in self.config.train_subsets for example in self._examples(subset, "train")]
 
     def test_examples(self) -> dict[str, list[Example]]:
-        """See :meth:`Task.test_examples`."""
+        """Test examples by subset, subsets in the order of the published table; raises as `train_examples`."""
         return {subset: self._examples(subset, "test") for subset in self.config.test_subsets}
 
     def check_data(self) -> None:

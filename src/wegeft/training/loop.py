@@ -28,7 +28,7 @@ from wegeft.training.memory import peak_memory_bytes, reset_peak_memory
 from wegeft.training.objective import Objective
 from wegeft.training.order import global_batches
 from wegeft.training.result import TrainingResult
-from wegeft.training.schedule import learning_rate, total_steps
+from wegeft.training.schedule import learning_rate, steps_per_epoch, total_steps
 
 Item = TypeVar("Item")
 
@@ -83,7 +83,7 @@ def train(
         Interrupted: the system asked to stop; the state is in ``checkpoints``.
     """
     model, parameters = method.backbone, method.trainable()
-    steps = total_steps(config, len(items))
+    steps, per_epoch = total_steps(config, len(items)), steps_per_epoch(config, len(items))
     accelerator = Accelerator(cpu=next(iter(parameters.values())).device.type == "cpu")
     groups = parameter_groups(parameters, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
@@ -97,8 +97,8 @@ def train(
         for step, indices in enumerate(batches, start=result.steps):
             started = time.perf_counter()
             torch.manual_seed(seed * 1_000_003 + step)
-            batch = [items[index] for index in indices]
-            rate = _set_rate(optimizer, learning_rate(config, step, steps))
+            batch = objective.draw([items[index] for index in indices])
+            rate = _set_rate(optimizer, learning_rate(config, step, steps, per_epoch))
             loss = _accumulate_gradients(accelerator, model, objective, batch, config, method.extra_loss)
             norm = _clip(parameters.values(), config.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):

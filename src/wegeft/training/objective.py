@@ -1,4 +1,4 @@
-"""What the loop minimises, as a sum over units: label tokens for text, later images for vision.
+"""What the loop minimises, as a sum over units: label tokens for text, images for vision.
 
 A sum and a count instead of a mean, so that a step's loss is the sum over the global batch divided by the units of the
 global batch, however it is cut into micro-batches or spread over devices (a mean of means weighs short examples more).
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from wegeft.tasks.encoding import IGNORE_INDEX, Encoded, TextEncoder
 
 Batch = Mapping[str, Tensor]
-Item = TypeVar("Item", contravariant=True)
+Item = TypeVar("Item")
 
 Batching = Literal["padded", "flat"]
 """``padded``: one row per example; ``flat``: examples one after the other in one row, attention kept apart."""
@@ -28,6 +28,12 @@ CHUNK_ELEMENTS = 2**26
 
 class Objective(Protocol[Item]):
     """How a list of prepared examples becomes a number to minimise."""
+
+    def draw(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The examples of one step with their random choices (augmentation) made.
+
+        Called once a step, before it is cut into micro-batches, which then cannot change what is drawn.
+        """
 
     def collate(self, items: Sequence[Item], batching: Batching) -> Batch:
         """The examples as one batch of tensors."""
@@ -51,6 +57,10 @@ class CausalLMObjective:
 
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
+
+    def draw(self, items: Sequence[Encoded]) -> Sequence[Encoded]:
+        """The examples as they are; text has no augmentation."""
+        return items
 
     def collate(self, items: Sequence[Encoded], batching: Batching) -> Batch:
         """(B, L) tensors as the protocol pads them, or (1, N) tensors without padding: the same loss to rounding."""

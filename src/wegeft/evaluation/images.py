@@ -1,0 +1,89 @@
+"""From a trained classifier and an image task to top-1 accuracy, with every prediction kept.
+
+Does not: merge or load adapters.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from wegeft.evaluation.config import EvaluationConfig
+from wegeft.evaluation.result import Evaluation, accuracy
+from wegeft.evaluation.samples import Sample, write_samples
+from wegeft.progress import progress
+from wegeft.tasks.image_source import ImageExample
+from wegeft.tasks.image_transform import Transform
+from wegeft.training.image_objective import pixels
+
+if TYPE_CHECKING:
+    from wegeft.tasks.image import ImageTask
+
+RULE, RULE_VERSION = "argmax", 1
+"""The prediction is the class of the largest logit; among equal ones, the first."""
+
+
+def evaluate_images(
+    model: nn.Module, task: "ImageTask", positions: int, config: EvaluationConfig, folder: Path
+) -> Evaluation:
+    """Predict the class of every test image of ``task``; the predictions go to ``folder``/samples.jsonl.
+
+    Args:
+        model: adapted (or merged) classifier on its device; it is put into evaluation mode.
+        task: what is asked.
+        positions: of the transformer, which samples keep as the length of the question.
+        config: sizes.
+        folder: the run's own folder.
+    """
+    started = time.perf_counter()
+    examples, subset = task.test_examples()[: config.limit], task.scored_subset
+    predicted = predict(model.eval(), task, examples, config.batch_size)
+    samples = [
+        _sample(subset, example, label, task.source.classes(), positions)
+        for example, label in zip(examples, predicted, strict=True)
+    ]
+    score = accuracy(subset, [sample.score == 1.0 for sample in samples], (task.chance() or {}).get(subset))
+    return Evaluation(
+        scores={subset: score},
+        mean=score.value,
+        n=len(samples),
+        samples_path=write_samples(samples, folder),
+        seconds=time.perf_counter() - started,
+        tokens_generated=0,
+        batch_size=config.batch_size,
+        extractor={"name": RULE, "version": str(RULE_VERSION)},
+    )
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, task: "ImageTask", examples: Sequence[ImageExample], batch_size: int) -> list[int]:
+    """Class ids of the largest logits, image by image."""
+    transform, normalise = Transform(task.config.test_transform), task.config.normalisation
+    first = next(model.parameters())
+    labels: list[int] = []
+    with progress(len(examples), "evaluate") as advance:
+        for start in range(0, len(examples), batch_size):
+            batch = examples[start : start + batch_size]
+            pixels_BHWC = pixels(batch, [None] * len(batch), transform).to(first.device)
+            labels += model(normalise(pixels_BHWC, first.dtype)).argmax(dim=-1).tolist()
+            advance(len(batch))
+    return labels
+
+
+def _sample(subset: str, example: ImageExample, label: int, classes: Sequence[str], positions: int) -> Sample:
+    return Sample(
+        uid=example.uid,
+        subset=subset,
+        prompt_sha256=hashlib.sha256(example.content()).hexdigest(),
+        prompt_ids_n=positions,
+        text=classes[label],
+        extracted=classes[label],
+        gold=classes[example.label],
+        score=float(label == example.label),
+        extractor=RULE,
+        extractor_version=RULE_VERSION,
+    )
