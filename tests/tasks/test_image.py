@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, overrides: tuple[str, ...]
     command = picture_run(write_pictures(tmp_path / "data"), *overrides)
     with pytest.raises(UserError, match=words):
         experiment.run(run_config(*command))
-    assert not Path("runs").exists()
+    assert not Path("results").exists()
 
 
 def test_a_backbone_for_text_is_refused() -> None:
