@@ -8,6 +8,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.methods.tiny import compose_config
+from wegeft import models
+from wegeft.config import ModelConfig
 from wegeft.methods import build_method
 
 QV = "method.target_modules=[q_proj,v_proj]"
@@ -64,6 +66,51 @@ def test_published_counts(model: str, method: str, overrides: tuple[str, ...], c
     adapter.attach(backbone)
     try:
         assert adapter.parameter_count() == count
+        assert all(p.is_meta for p in backbone.parameters())
+    finally:
+        adapter.detach()
+
+
+@functools.cache
+def vision_skeleton(model: str) -> nn.Module:
+    """A vision backbone on the meta device, with a head of 100 classes."""
+    node = compose_config(f"model={model}", "scale=paper", "task=fgvc/cub")["model"]
+    return models.skeleton(ModelConfig.model_validate({**node, "classes": 100}))
+
+
+@pytest.mark.parametrize(
+    ("model", "total"),
+    [("vit_b16_in21k", 85_798_656), ("vit_b16_mae", 85_798_656), ("vit_b14_dinov2", 85_724_928)],
+)
+def test_vision_backbones(model: str, total: int) -> None:
+    assert sum(p.numel() for p in vision_skeleton(model).parameters()) == total + 76_900
+
+
+@pytest.mark.parametrize(
+    ("method", "overrides", "count"),
+    [
+        ("wegeft", (), 24_576),
+        ("lora", (), 147_456),
+        ("dora", (), 147_456 + 12 * 768),
+        ("bitfit", (), 82_944),
+        ("vpt", (), 46_080),
+        ("vpt_shallow", (), 3_840),
+        ("ssf", (), 205_824),
+        ("red", (), 2 * 768 * 12),
+        ("linear_probe", (), 0),
+        ("none", (), 0),
+        ("full", (), 85_798_656),
+    ],
+)
+def test_published_counts_in_vision(method: str, overrides: tuple[str, ...], count: int) -> None:
+    """The head (76,900 for 100 classes) is trained by every method and counted by none."""
+    backbone = vision_skeleton("vit_b16_in21k")
+    lines = (f"method={method}", "scale=paper", "task=fgvc/cub", *overrides)
+    adapter = build_method(compose_config(*lines)["method"])
+    adapter.attach(backbone, ["head"])
+    try:
+        assert adapter.parameter_count() == count
+        assert sum(p.numel() for p in adapter.trainable().values()) == count + 76_900
         assert all(p.is_meta for p in backbone.parameters())
     finally:
         adapter.detach()

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from tests.methods.tiny import METHODS, attach, logits, method_from_yaml, perturb, tiny_llama
+from tests.methods.tiny import CASES, attach, logits, method_from_yaml, perturb, tiny_backbone, tiny_llama
 
-SWITCHABLE = [name for name in METHODS if name != "full"]
+SWITCHABLE = pytest.mark.parametrize(("name", "family"), [case for case in CASES if case[0] != "full"])
 
 
 @pytest.mark.parametrize("merged", [False, True])
-@pytest.mark.parametrize("name", SWITCHABLE)
-def test_disabled_is_plain_and_enabled_is_adapted(name: str, merged: bool) -> None:
-    backbone = tiny_llama()
+@SWITCHABLE
+def test_disabled_is_plain_and_enabled_is_adapted(name: str, family: str, merged: bool) -> None:
+    backbone = tiny_backbone(family)
     plain = logits(backbone)
-    method = attach(method_from_yaml(name), backbone)
+    method = attach(method_from_yaml(name, family=family), backbone)
     perturb(method)
     adapted = logits(backbone)
     if merged:
@@ -39,14 +39,14 @@ def test_methods_take_turns() -> None:
         method.disable()
 
 
-@pytest.mark.parametrize("name", SWITCHABLE)
-def test_a_disabled_method_can_leave(name: str) -> None:
-    backbone = tiny_llama()
-    method = attach(method_from_yaml(name), backbone)
+@SWITCHABLE
+def test_a_disabled_method_can_leave(name: str, family: str) -> None:
+    backbone = tiny_backbone(family)
+    method = attach(method_from_yaml(name, family=family), backbone)
     method.disable()
     method.detach()
-    assert {type(m).__name__ for m in backbone.modules()} == {type(m).__name__ for m in tiny_llama().modules()}
-    attach(method_from_yaml("lora"), backbone)
+    assert {type(m).__name__ for m in backbone.modules()} == {type(m).__name__ for m in tiny_backbone(family).modules()}
+    attach(method_from_yaml("lora", family=family), backbone)
 
 
 def test_two_methods_at_once_are_refused() -> None:

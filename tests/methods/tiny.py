@@ -1,4 +1,4 @@
-"""A tiny grouped-query Llama, and the method configurations as a person would compose them.
+"""A tiny grouped-query Llama, a tiny vision transformer, and the method configurations as a person would compose them.
 
 The methods under test are the files of `configs/method`, so a new one enters the tests by being there.
 """
@@ -12,15 +12,20 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
+from wegeft.schema import load_class
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-METHODS = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
 VOCABULARY = 61
+CLASSES = 7
+TASKS = {"causal_lm": "commonsense", "image_classifier": "fgvc/cub"}
+"""A task for each kind of backbone, which decides what the method configurations refer to."""
 
 AnyMethod = TypeVar("AnyMethod", bound=Method)
 
@@ -33,10 +38,42 @@ def compose_config(*overrides: str) -> dict[str, Any]:
     return {key: OmegaConf.to_container(config[key], resolve=True) for key in ("model", "method")}
 
 
-def method_from_yaml(name: str, *overrides: str, scale: str = "mini") -> Method:
+def method_from_yaml(name: str, *overrides: str, scale: str = "mini", family: str = "causal_lm") -> Method:
     """The method of `configs/method/<name>.yaml`; overrides without the leading `method.`."""
-    lines = [f"method={name}", f"scale={scale}", *(f"method.{line}" for line in overrides)]
+    lines = [f"method={name}", f"scale={scale}", f"task={TASKS[family]}", *(f"method.{line}" for line in overrides)]
     return build_method(compose_config(*lines)["method"])
+
+
+def _fits(name: str, family: str) -> bool:
+    node = compose_config(f"method={name}", f"task={TASKS[family]}")["method"]
+    return family in load_class(node["_target_"]).families
+
+
+CASES = [
+    (path.stem, family)
+    for path in sorted((CONFIGS / "method").glob("*.yaml"))
+    for family in TASKS
+    if _fits(path.stem, family)
+]
+"""Every method with every kind of backbone that it works on."""
+METHODS = [name for name, family in CASES if family == "causal_lm"]
+
+
+def tiny_backbone(family: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The tiny network of a kind of backbone."""
+    return tiny_llama(dtype=dtype) if family == "causal_lm" else tiny_vit(dtype)
+
+
+def tiny_vit(dtype: torch.dtype = torch.float32) -> VisionTransformer:
+    """Two blocks of width 32 on images of 16 pixels, random weights large enough to tell."""
+    torch.manual_seed(0)
+    backbone = VisionTransformer(
+        img_size=16, patch_size=8, embed_dim=32, depth=2, num_heads=4, mlp_ratio=1.5, num_classes=CLASSES
+    )
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, device="cpu").to(parameter.device))
+    return backbone.to(dtype).eval()
 
 
 def tiny_llama(seed: int = 0, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
@@ -87,14 +124,24 @@ def token_ids(batch: int = 3, length: int = 9) -> Tensor:
     return torch.randint(2, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(3))
 
 
+def images(backbone: nn.Module) -> Tensor:
+    """Random images in the dtype of the backbone, (B, C, H, W)."""
+    pixels_BCHW = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    return pixels_BCHW.to(next(backbone.parameters()).dtype)
+
+
 def logits(backbone: nn.Module) -> Tensor:
-    """Logits for `token_ids`, without gradients."""
+    """Logits for `token_ids` or `images`, without gradients."""
     with torch.no_grad():
-        output: Tensor = backbone(token_ids()).logits
+        output: Tensor = (
+            backbone(images(backbone)) if isinstance(backbone, VisionTransformer) else backbone(token_ids()).logits
+        )
     return output
 
 
 def loss(backbone: nn.Module) -> Tensor:
-    """The language-model loss on `token_ids`."""
+    """The language-model loss on `token_ids`, or the classifier's on `images`."""
+    if isinstance(backbone, VisionTransformer):
+        return F.cross_entropy(backbone(images(backbone)).float(), torch.tensor([0, 3, 6]))
     value: Tensor = backbone(token_ids(), labels=token_ids()).loss
     return value

@@ -15,7 +15,7 @@ TRANSFORMS = tuple(f"task.{part}_transform.{key}" for part in ("train", "test") 
 
 
 def write_pictures(root: Path, per_class: dict[str, int] | None = None) -> Path:
-    """`root`/CUB_200_2011/images and `root`/fgvc_splits/CUB: each class has its colour, with noise, in two shapes."""
+    """`root`/CUB_200_2011/images and `root`/fgvc_splits/cub: each class has its colour, with noise, in two shapes."""
     generator = np.random.default_rng(0)
     for split, count in (per_class or {"train": 8, "val": 2, "test": 4}).items():
         listed: dict[str, str] = {}
@@ -29,7 +29,7 @@ def write_pictures(root: Path, per_class: dict[str, int] | None = None) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(path)
                 listed[name] = folder.partition(".")[0]
-        target = root / "fgvc_splits" / "CUB" / f"{split}.json"
+        target = root / "fgvc_splits" / "cub" / f"{split}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(listed))
     return root

@@ -23,7 +23,7 @@ def source(root: Path | None, **changes: object) -> SplitFiles:
         "subset": "cub",
         "root": None if root is None else str(root),
         "images": "CUB_200_2011/images",
-        "split_file": "fgvc_splits/CUB/{split}.json",
+        "split_file": "fgvc_splits/cub/{split}.json",
         "splits": ("train", "val", "test"),
         "class_numbering": "all_splits",
         "expected_images": {"train": 24},
@@ -41,7 +41,7 @@ def test_classes_are_numbered_without_gaps_and_named_by_their_folders(tmp_path: 
 
 
 def test_a_split_without_a_class_shifts_labels_only_when_numbered_by_itself(tmp_path: Path) -> None:
-    path = write_pictures(tmp_path) / "fgvc_splits/CUB/val.json"
+    path = write_pictures(tmp_path) / "fgvc_splits/cub/val.json"
     without_first = {name: raw for name, raw in json.loads(path.read_text()).items() if raw != "003"}
     path.write_text(json.dumps(without_first))
     assert {e.label for e in source(tmp_path).examples("val")} == {1, 2}
@@ -108,7 +108,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_split_file_is_named(tmp_path: Path, content: str, words: str) -> None:
-    path = write_pictures(tmp_path) / "fgvc_splits/CUB/val.json"
+    path = write_pictures(tmp_path) / "fgvc_splits/cub/val.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"val\.json") as caught:
         source(tmp_path).examples("train")

@@ -22,8 +22,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from wegeft.errors import UserError
-from wegeft.methods.base import Method, MethodConfig, match_names
+from wegeft.methods.base import MethodConfig, match_names
 from wegeft.methods.frozen import Frozen, parts_of, view_of
+from wegeft.methods.wrapping import Wrapper, WrappingMethod
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,14 @@ class Part:
         return self.update.merged(self.base)
 
 
-class AdaptedLinear(nn.Module):
+class AdaptedLinear(Wrapper):
     """Stands in the place of a linear layer: ``base`` frozen, one update on top, or one per part of its rows.
 
     Updates are not submodules: each lives once in the method, however many layers share it.
     """
 
     def __init__(self, view: Frozen, parts: Sequence[Part]) -> None:
-        super().__init__()
-        self.base: nn.Module = view.layer
+        super().__init__(view.layer)
         self.view = view
         self.parts = tuple(parts)
 
@@ -158,13 +158,13 @@ class LinearMethodConfig(MethodConfig):
     target_modules: tuple[str, ...] = Field(min_length=1)
 
 
-class LinearMethod(Method):
+class LinearMethod(WrappingMethod):
     """A method that gives every linear layer named by ``target_modules`` an update; one per layer unless overridden."""
 
     config: LinearMethodConfig
     Config: ClassVar[type[MethodConfig]] = LinearMethodConfig
     updates: nn.ModuleDict
-    _layers: dict[str, AdaptedLinear]
+    _wrappers: Mapping[str, AdaptedLinear]
     _sites: list[Site]
 
     @abstractmethod
@@ -189,7 +189,7 @@ class LinearMethod(Method):
         self.updates = nn.ModuleDict({name.replace(".", ":"): update for name, update in updates.items()})
         self.mergeable = not any(site.base.is_quantised for site in sites)
         self._sites = sites
-        self._layers = {site.layer_name: _adapted(site.layer_name, views[site.layer_name], by_site) for site in sites}
+        self._wrappers = {site.layer_name: _adapted(site.layer_name, views[site.layer_name], by_site) for site in sites}
 
     def _find_sites(self, views: Mapping[str, Frozen]) -> list[Site]:
         """The layers and parts to adapt; those inside a task head are trained whole and need no update."""
@@ -203,28 +203,6 @@ class LinearMethod(Method):
                 raise UserError(f"method.target_modules names both {site.layer_name} and its part {site.name}.")
         return sites
 
-    def enable(self) -> None:
-        """Put the adapted layers in the places of the plain ones."""
-        super().enable()
-        for name, layer in self._layers.items():
-            self.backbone.set_submodule(name, layer)
-
-    def disable(self) -> None:
-        """Put the plain layers back, unmerged; the factors stay with the method."""
-        self.unmerge()
-        self._leave()
-
-    def detach(self) -> None:
-        """Put the plain layers back, merged if they are, and forget the backbone."""
-        if self.is_enabled:
-            self._leave()
-        super().detach()
-
-    def _leave(self) -> None:
-        super().disable()
-        for name, layer in self._layers.items():
-            self.backbone.set_submodule(name, layer.base)
-
     def merge(self) -> None:
         """Fold every update into its layer.
 
@@ -233,18 +211,18 @@ class LinearMethod(Method):
         """
         if not self.mergeable:
             raise UserError("A quantised backbone cannot take the method into its weights: set evaluation.merge=false.")
-        for layer in self._layers.values():
+        for layer in self._wrappers.values():
             layer.merge()
 
     def unmerge(self) -> None:
         """Give every layer its plain weight back."""
-        for layer in self._layers.values():
+        for layer in self._wrappers.values():
             layer.unmerge()
 
     @torch.no_grad()
     def lora_factors(self) -> dict[str, tuple[Tensor, Tensor]] | None:
         """``{name of layer or part: (A_RI, B_OR)}`` in `wide_dtype`, from the plain weights; None if no LoRA."""
-        if any(layer.view.is_folded for layer in self._layers.values()):
+        if any(layer.view.is_folded for layer in self._wrappers.values()):
             raise RuntimeError("factors are derived from the plain weights: unmerge first")
         factors = {}
         for site in self._sites:
@@ -283,7 +261,7 @@ def wide_dtype(weight: Tensor) -> torch.dtype:
     return torch.float32 if weight.dtype.itemsize < torch.float32.itemsize else torch.float64
 
 
-def uniform(shape: tuple[int, int], fan_in: int, device: torch.device, dtype: torch.dtype) -> nn.Parameter:
+def uniform(shape: tuple[int, int], fan_in: float, device: torch.device, dtype: torch.dtype) -> nn.Parameter:
     """Kaiming-uniform with a=√5, which is U(±1/√fan_in).
 
     Drawn in fp32 from the CPU's generator, so that one seed gives the same factors on every device.

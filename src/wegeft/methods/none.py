@@ -17,3 +17,9 @@ class Frozen(Method):
     def insert(self, backbone: nn.Module) -> None:
         """Freeze every parameter."""
         backbone.requires_grad_(False)
+
+
+class LinearProbe(Frozen):
+    """The same by the name it has on backbones with a task head, which is all that is trained."""
+
+    families: ClassVar[frozenset[str]] = frozenset({"sequence_classifier", "image_classifier"})

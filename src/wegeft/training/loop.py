@@ -119,16 +119,26 @@ def train(
 @contextmanager
 def _training_mode(model: nn.Module, config: TrainingConfig) -> Iterator[None]:
     """Dropout on and, if asked for, activations recomputed in backward; evaluation mode again afterwards."""
-    backbone: Any = getattr(model, "module", model)
     if config.gradient_checkpointing:
-        backbone.activation_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model, True)
     model.train()
     try:
         yield
     finally:
         model.eval()
         if config.gradient_checkpointing:
-            backbone.activation_checkpointing_disable()
+            recompute_activations(model, False)
+
+
+def recompute_activations(model: nn.Module, on: bool) -> None:
+    """Switch gradient checkpointing, which timm and transformers call by different names."""
+    backbone: Any = getattr(model, "module", model)
+    if hasattr(backbone, "set_grad_checkpointing"):
+        backbone.set_grad_checkpointing(on)
+    elif on:
+        backbone.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        backbone.activation_checkpointing_disable()
 
 
 def parameter_groups(parameters: Mapping[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
