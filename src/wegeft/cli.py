@@ -23,6 +23,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from wegeft.config import RunConfig, parse
 from wegeft.errors import UserError
 from wegeft.exits import BAD_INPUT, BUSY, DIVERGED, INTERRUPTED
+from wegeft.rank import is_first
 from wegeft.schema import did_you_mean
 from wegeft.training.interruption import Interrupted, interruptible
 
@@ -71,7 +72,7 @@ def _job(composed: DictConfig) -> None:
         with interruptible():
             _carry_out(composed)
     except Interrupted as stopped:
-        print(f"{stopped}; the same command goes on from there.", file=sys.stderr)
+        _say(f"{stopped}; the same command goes on from there.")
         raise SystemExit(INTERRUPTED) from stopped
     except SystemExit as ended:
         if HydraConfig.get().mode == RunMode.MULTIRUN and ended.code in SPARING:
@@ -162,5 +163,11 @@ def _composed_from_groups() -> DictConfig:
 
 
 def _refuse(sentence: str, code: int = BAD_INPUT) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
+    _say(f"error: {sentence}")
     raise SystemExit(code)
+
+
+def _say(sentence: str) -> None:
+    """Print on stderr, once for all processes of a distributed run."""
+    if is_first():
+        print(sentence, file=sys.stderr)

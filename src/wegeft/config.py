@@ -88,6 +88,8 @@ class RuntimeConfig(Strict):
 
     device: Literal["auto", "cpu", "cuda"]
     threads: int | None = Field(ge=1)
+    distributed: Literal["ddp", "fsdp"]
+    stall_minutes: float | None = Field(gt=0)
 
 
 class LoggerConfig(Strict):

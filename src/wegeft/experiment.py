@@ -7,7 +7,8 @@ Does not: know any method, task or family of backbones; they come through their 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 import yaml
 
 from wegeft import console, lock, models
-from wegeft.config import RunConfig
+from wegeft.config import LoggerConfig, RunConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.result import Evaluation
 from wegeft.exits import DIVERGED
@@ -28,10 +29,13 @@ from wegeft.records.provenance import collect_provenance, own_command
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
 from wegeft.tasks import build_task
 from wegeft.tasks.prepared import Prepared
-from wegeft.training import adapter_file, checkpoint
+from wegeft.training import adapter_file, checkpoint, evidence
+from wegeft.training.distributed import current, is_sharded, local_device, processes, shard
 from wegeft.training.logger import open_logger
 from wegeft.training.loop import NonFiniteError, train
+from wegeft.training.memory import usage
 from wegeft.training.result import TrainingResult
+from wegeft.training.watch import watched
 
 CHECKPOINTS = "checkpoints"
 """Folder inside the run's own that holds the state of an unfinished training."""
@@ -40,14 +44,16 @@ CHECKPOINTS = "checkpoints"
 def run(config: RunConfig) -> None:
     """Train, evaluate, record; a run that has its record is shown instead of repeated, unless ``force`` says so."""
     identity = run_id(config.plain())
-    if _show_known(config, identity):
-        return
-    check_fit(config)
-    with alone(config, identity):
-        if _show_known(config, identity):  # another process has finished it in between
+    with together(config):
+        if _show_known(config, identity):
             return
-        _keep(execute(config, identity, train_first=True), config)
-        checkpoint.drop(run_folder(config, identity) / CHECKPOINTS)
+        check_fit(config)
+        with alone(config, identity):
+            if _show_known(config, identity):  # another process has finished it in between
+                return
+            _keep(execute(config, identity, train_first=True), config)
+            if current().is_main:
+                checkpoint.drop(run_folder(config, identity) / CHECKPOINTS)
 
 
 def evaluate(config: RunConfig) -> None:
@@ -56,32 +62,53 @@ def evaluate(config: RunConfig) -> None:
     A record of the run that trained it keeps what it says about the training.
     """
     identity = run_id(config.plain())
-    check_fit(config)
-    with alone(config, identity):
-        known = known_record(config, identity)
-        record = execute(config, identity, train_first=False)
-        if known is not None and known["adapter"] == record["adapter"]:
-            record["training"] = known["training"]
-        _keep(record, config)
+    with together(config):
+        check_fit(config)
+        with alone(config, identity):
+            known = known_record(config, identity)
+            record = execute(config, identity, train_first=False)
+            if record is not None and known is not None and known["adapter"] == record["adapter"]:
+                record["training"] = known["training"]
+            _keep(record, config)
+
+
+@contextmanager
+def together(config: RunConfig) -> Iterator[None]:
+    """Join the other processes of the run, if a launcher has started more, and see to it that they do not hang."""
+    minutes = config.runtime.stall_minutes
+    patience = timedelta(days=365) if minutes is None else timedelta(minutes=minutes)
+    with watched(minutes), processes(choose_device(config).type == "cuda", patience):
+        yield
+
+
+@contextmanager
+def alone(config: RunConfig, identity: str) -> Iterator[None]:
+    """Let no other run of the same name work beside this one, and clear away what a killed one left behind."""
+    folder, world, refusal = run_folder(config, identity), current(), None
+    with ExitStack() as stack:
+        if world.is_main:
+            try:
+                stack.enter_context(lock.hold(folder))
+            except UserError as error:
+                refusal = error
+            for place, stem in ((folder, ""), (folder / CHECKPOINTS, ""), (Path(config.records_dir), identity)):
+                remove_leftovers(place, stem)
+        code = world.collect(refusal and refusal.exit_code)[0]
+        if refusal is not None:
+            raise refusal
+        if code is not None:
+            raise SystemExit(code)  # the main process says why
+        yield
 
 
 def _show_known(config: RunConfig, identity: str) -> bool:
     """Show the record that makes this run unnecessary, if there is one."""
     known = known_record(config, identity)
-    if known is None or config.force:
+    if not current().collect(known is not None)[0] or config.force:
         return False
-    console.print_known(known, record_path(identity, Path(config.records_dir)))
+    if known is not None and current().is_main:
+        console.print_known(known, record_path(identity, Path(config.records_dir)))
     return True
-
-
-@contextmanager
-def alone(config: RunConfig, identity: str) -> Iterator[None]:
-    """Be the only process at work on the run, and clear away what a killed one left behind."""
-    folder = run_folder(config, identity)
-    with lock.hold(folder):
-        for place, stem in ((folder, ""), (folder / CHECKPOINTS, ""), (Path(config.records_dir), identity)):
-            remove_leftovers(place, stem)
-        yield
 
 
 def known_record(config: RunConfig, identity: str) -> Record | None:
@@ -102,33 +129,33 @@ def known_record(config: RunConfig, identity: str) -> Record | None:
     return record
 
 
-def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
+def execute(config: RunConfig, identity: str, train_first: bool) -> Record | None:
     """Carry out one run and return its record; writes only into the run's own folder.
+
+    Of several processes the main one writes and returns the record, the others return None.
 
     Raises:
         UserError: something the person asked for cannot be had; nothing has been loaded or written then.
     """
     provenance = collect_provenance(own_command())  # first, so that it shows the code as it was when it was loaded
-    task = build_task(config.task)
-    device = choose_device(config)
-    torch.manual_seed(config.seed)
-    backbone = models.load(config.model, device)
-    backbone_parameters = models.count_parameters(backbone.model)
-    method = build_method(config.method)
-    method.attach(backbone.model, config.model.head_modules)
-    counts = parameters(method, backbone_parameters)
+    task, folder, world = build_task(config.task), run_folder(config, identity), current()
+    backbone, method, counts = _adapted(config)
     prepared = task.prepare(backbone, config.protocol)
 
-    folder = run_folder(config, identity)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
+    if world.is_main:
+        write_atomically(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
     adapter = Path(config.adapter) if config.adapter else folder / adapter_file.NAME
     training, failure = None, None
     if not train_first:
         adapter_file.load(method, adapter)
     elif method.trainable():
         training, failure = _train(config, identity, method, prepared)
-        adapter_file.save(method, folder / adapter_file.NAME)
+        if world.is_main:
+            adapter_file.save(method, folder / adapter_file.NAME)
     evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
+    resources = usage(folder, world)
+    if not world.is_main:
+        return None
     return assemble(
         identity=identity,
         config=config.plain(),
@@ -140,7 +167,23 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record:
         evaluation=evaluation,
         failure=failure,
         adapter=adapter if counts["trainable"] else None,
+        resources=resources,
     )
+
+
+def _adapted(config: RunConfig) -> tuple[models.Backbone, Method, dict[str, Any]]:
+    """The backbone on its device, or spread over the devices of all processes, the method in it, and the counts."""
+    device = choose_device(config)
+    spread = config.runtime.distributed == "fsdp" and current().size > 1
+    torch.manual_seed(config.seed)
+    backbone = models.load(config.model, torch.device("cpu") if spread else device)
+    backbone_parameters = models.count_parameters(backbone.model)
+    method = build_method(config.method)
+    method.attach(backbone.model, config.model.head_modules)
+    counts = parameters(method, backbone_parameters)
+    if spread:
+        shard(backbone.model, device)
+    return backbone, method, counts
 
 
 def run_folder(config: RunConfig, identity: str) -> Path:
@@ -173,7 +216,7 @@ def choose_device(config: RunConfig) -> torch.device:
         raise UserError("runtime.device=cuda, but torch sees no CUDA device; choices: auto, cpu.")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+    return local_device(wanted)
 
 
 def _train(
@@ -181,26 +224,32 @@ def _train(
 ) -> tuple[TrainingResult, str | None]:
     """Train in place, going on from the run's last checkpoint; returns what was done and why it diverged, if it did."""
     folder = run_folder(config, identity)
-    with open_logger(config.logger, identity, config.plain(), config.output_dir) as log:
+    items, objective = prepared.train_items, prepared.objective
+    logger = config.logger if current().is_main else LoggerConfig(name="none", project="", mode="offline")
+    with open_logger(logger, identity, config.plain(), config.output_dir) as log:
         try:
-            items, objective = prepared.train_items, prepared.objective
             return train(method, items, objective, config.training, config.seed, log, folder / CHECKPOINTS), None
         except NonFiniteError as error:
+            if current().is_main:
+                evidence.write(folder, error, objective, config.training.batching)
             return error.result, f"{error}."
 
 
 def _evaluate(config: RunConfig, method: Method, prepared: Prepared[Any], folder: Path) -> Evaluation | None:
-    """Scores of the adapted backbone; None for random weights that are no control, which have none worth keeping."""
+    """Scores of the adapted backbone; None for random weights that are no control, which have none worth keeping.
+
+    Sharded weights are not merged into: the answers are the same up to rounding.
+    """
     if config.model.weights == "random" and not config.model.untrained_control:
         return None
-    if config.evaluation.merge and method.mergeable:
+    if config.evaluation.merge and method.mergeable and not is_sharded(method.backbone):
         method.merge()
     return prepared.evaluate(method.backbone, config.evaluation, folder)
 
 
-def _keep(record: Record, config: RunConfig) -> None:
+def _keep(record: Record | None, config: RunConfig) -> None:
     """Write the record, show it, and end with an exit code that tells a diverged run from a finished one."""
-    path = write_record(record, Path(config.records_dir))
-    console.print_record(record, path)
-    if record["status"] != "finished":
+    if record is not None:
+        console.print_record(record, write_record(record, Path(config.records_dir)))
+    if current().collect(record and record["status"])[0] != "finished":
         raise SystemExit(DIVERGED)

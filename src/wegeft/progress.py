@@ -1,20 +1,26 @@
 """One progress bar for everything that takes more than two seconds: what, how far, how fast, how long still.
 
 On a terminal it is a live bar on stderr; elsewhere (a log file, a cluster job) one line every :data:`LOG_SECONDS`, so
-that logs stay short and a stalled job is seen.
+that logs stay short and a stalled job is seen. Of the processes of a distributed run only the first one speaks.
 
 Does not: collect results.
 """
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from wegeft.rank import is_first
+
 LOG_SECONDS = 10.0
+
+MOVED = threading.Event()
+"""Set whenever anything advances, for whoever watches over the process (``wegeft.training.watch``)."""
 
 Advance = Callable[..., None]
 """``advance(steps=1, note="")``: so many steps are done; ``note`` is shown beside the bar (loss, rate)."""
@@ -25,8 +31,17 @@ def progress(total: int, label: str) -> Iterator[Advance]:
     """A bar of ``total`` steps named ``label``; yields the function that advances it."""
     console = Console(stderr=True)
     reporter = _live(console, total, label) if console.is_terminal else _lines(total, label)
-    with reporter as advance:
+    with reporter if is_first() else nullcontext(_nothing) as report:
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            MOVED.set()
+            report(steps, note)
+
         yield advance
+
+
+def _nothing(steps: int = 1, note: str = "") -> None:
+    del steps, note
 
 
 @contextmanager

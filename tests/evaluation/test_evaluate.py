@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.evaluation.tiny import tiny_encoder, tiny_llama
-from tests.tasks.tiny import SUBSETS, row, text_task, tiny_tokenizer, write_data
+from tests.tasks.tiny import SUBSETS, row, text_task, write_data
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.evaluate import evaluate_text
+from wegeft.evaluation.journal import PARTIAL
 from wegeft.evaluation.result import Evaluation, accuracy
-from wegeft.evaluation.samples import PARTIAL, SAMPLES, read_samples
+from wegeft.evaluation.samples import SAMPLES, read_samples
 from wegeft.tasks.text import TextTask
 
 ROWS = [
@@ -196,25 +197,76 @@ def test_an_answer_that_can_never_be_right_is_named(tmp_path: Path) -> None:
         evaluate(Parrot("true"), task_on(tmp_path / "data", rows), tmp_path)
 
 
-def test_a_killed_evaluation_leaves_what_it_had_found(tmp_path: Path) -> None:
-    model = Parrot("true")
-    answer = model.answer
+class Killed(Exception):
+    pass
 
-    class Killed(Exception):
-        pass
 
-    def forward(*arguments: Any, **options: Any) -> Any:
-        if len(model.prompts) > 8:
+class Mortal(Parrot):
+    """Does not survive the question after ``lives`` of them."""
+
+    def __init__(self, text: str, lives: int) -> None:
+        super().__init__(text)
+        self.lives = lives
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        if len(self.prompts) > self.lives:
             raise Killed
-        return Parrot.forward(model, *arguments, **options)
+        return super().forward(*arguments, **options)
 
-    model.forward = forward  # type: ignore[method-assign]
+
+def killed_evaluation(folder: Path, lives: int = 8) -> TextTask:
+    """A task whose evaluation was killed in ``folder`` after the batch with question number ``lives``."""
+    task = task_on(folder / "data", ROWS)
     with pytest.raises(Killed):
-        evaluate(model, task_on(tmp_path / "data", ROWS), tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / PARTIAL).read_text().splitlines()]
-    assert len(lines) == 8
-    assert {line["text"] for line in lines} == {tiny_tokenizer().decode(answer[:-1])}
-    assert not (tmp_path / SAMPLES).exists()
+        evaluate(Mortal("the correct answer is true", lives), task, folder)
+    assert (folder / PARTIAL).is_file()
+    assert not (folder / SAMPLES).exists()
+    return task
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def overwrite_with_zeros(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"), [(None, 0), (cut_short, 1), (flip_a_bit, 1), (overwrite_with_zeros, 1), (Path.unlink, 2)]
+)
+def test_a_killed_evaluation_goes_on_where_it_stopped(
+    damage: Callable[[Path], None] | None, lost: int, tmp_path: Path
+) -> None:
+    """After 8 of 32 answers in batches of 4: a batch with a damaged answer is asked again, whole."""
+    whole = evaluate(Parrot("the correct answer is true"), task_on(tmp_path / "w", ROWS), tmp_path / "whole")
+    task = killed_evaluation(tmp_path)
+    if damage is not None:
+        damage(tmp_path / PARTIAL)
+    model = Parrot("the correct answer is true")
+    found = evaluate(model, task, tmp_path)
+    assert len(model.prompts) == 32 - 8 + 4 * lost
+    assert (tmp_path / SAMPLES).read_bytes() == (tmp_path / "whole" / SAMPLES).read_bytes()
+    assert (found.scores, found.mean, found.tokens_generated) == (whole.scores, whole.mean, whole.tokens_generated)
+    assert not (tmp_path / PARTIAL).exists()
+
+
+def test_answers_of_other_weights_or_to_other_questions_are_not_taken(tmp_path: Path) -> None:
+    task = killed_evaluation(tmp_path)
+    other = Parrot("the correct answer is true")
+    nn.init.ones_(other.weight)
+    evaluate(other, task, tmp_path)
+    assert len(other.prompts) == 32
+    killed_evaluation(tmp_path / "again")
+    model = Parrot("the correct answer is true")
+    evaluate(model, task_on(tmp_path / "new", ROWS[::-1]), tmp_path / "again")
+    assert len(model.prompts) == 32
 
 
 def test_lm_eval_keeps_quiet_and_its_logger_as_it_was(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ Does not: merge or load adapters, or decide what a right answer is (the task doe
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,9 @@ from torch import nn
 from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.extractors import Extractor
+from wegeft.evaluation.journal import Journal, fingerprint, keep
 from wegeft.evaluation.result import Evaluation, Score
-from wegeft.evaluation.samples import PartialSamples, Sample, write_samples
+from wegeft.evaluation.samples import Sample
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.tasks.text import TextTask
@@ -50,19 +50,19 @@ def evaluate_text(
     from wegeft.evaluation.lm import TextLM
     from wegeft.evaluation.lm_task import lm_task
 
-    started = time.perf_counter()
     sets = {subset: examples[: config.limit] for subset, examples in task.test_examples().items()}
     check_test_sets(model, encoder, task, sets)
     model.eval()
     names = {(way, subset): _score_name(task, subset, way) for way in task.config.decodings for subset in sets}
-    with _quiet(), PartialSamples(folder) as partial:
+    questions = [(example.uid, example.prompt) for examples in sets.values() for example in examples]
+    with _quiet(), Journal(folder, fingerprint(model, questions)) as journal:
         tasks = {
             PREFIX + name: lm_task(
                 PREFIX + name, sets[subset], task.rules(subset), task.max_new_tokens, task.config.decodings[way]
             )
             for (way, subset), name in names.items()
         }
-        lm = TextLM(model, encoder, config.batch_size, partial.add)
+        lm = TextLM(model, encoder, config.batch_size, journal)
         found = evaluate(lm=lm, task_dict={"tasks": tasks}, log_samples=True)
     assert found is not None, "lm-eval returns nothing only on other ranks"
     samples = [
@@ -79,8 +79,8 @@ def evaluate_text(
         scores=scores,
         mean=fmean(scores[subset].value for subset in task.counted(sets)),
         n=len(samples),
-        samples_path=write_samples(samples, folder),
-        seconds=time.perf_counter() - started,
+        samples_path=keep(samples, folder, journal),
+        seconds=journal.seconds,
         tokens_generated=lm.tokens_generated,
         batch_size=config.batch_size,
         extractor=_extractor_label(task, sets),

@@ -43,13 +43,17 @@ def generate(
         chooser: chooses each token; made for these prompts.
         on_answer: called once per prompt, in the order in which batches finish.
     """
-    order = sorted(range(len(prompts_ids)), key=lambda position: (-len(prompts_ids[position]), position))
-    for first in range(0, len(order), batch_size):
-        positions = order[first : first + batch_size]
+    for positions in batches(prompts_ids, batch_size):
         batch = encoder.collate_prompts([prompts_ids[position] for position in positions])
         state = _State(model, batch, positions)
         for position, ids in _answers(state, chooser, encoder.eos_id, max_new_tokens):
             on_answer(position, ids)
+
+
+def batches(prompts_ids: Sequence[list[int]], batch_size: int) -> list[list[int]]:
+    """Positions of the prompts that are decoded together, longest first."""
+    order = sorted(range(len(prompts_ids)), key=lambda position: (-len(prompts_ids[position]), position))
+    return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
 
 
 def _answers(state: "_State", chooser: Chooser, eos_id: int, max_new_tokens: int) -> Iterator[tuple[int, list[int]]]:

@@ -4,7 +4,6 @@ Does not: merge or load adapters.
 """
 
 import hashlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,10 @@ import torch
 from torch import nn
 
 from wegeft.evaluation.config import EvaluationConfig
+from wegeft.evaluation.journal import Answer, Journal, fingerprint, keep
 from wegeft.evaluation.result import Evaluation, accuracy
-from wegeft.evaluation.samples import Sample, write_samples
+from wegeft.evaluation.rounds import answer_all
+from wegeft.evaluation.samples import Sample
 from wegeft.progress import progress
 from wegeft.tasks.image_source import ImageExample
 from wegeft.tasks.image_transform import Transform
@@ -39,9 +40,10 @@ def evaluate_images(
         config: sizes.
         folder: the run's own folder.
     """
-    started = time.perf_counter()
     examples, subset = task.test_examples()[: config.limit], task.scored_subset
-    predicted = predict(model.eval(), task, examples, config.batch_size)
+    questions = [(example.uid, _sha256(example)) for example in examples]
+    with Journal(folder, fingerprint(model, questions)) as journal:
+        predicted = predict(model.eval(), task, examples, config.batch_size, journal)
     samples = [
         _sample(subset, example, label, task.source.classes(), positions)
         for example, label in zip(examples, predicted, strict=True)
@@ -51,8 +53,8 @@ def evaluate_images(
         scores={subset: score},
         mean=score.value,
         n=len(samples),
-        samples_path=write_samples(samples, folder),
-        seconds=time.perf_counter() - started,
+        samples_path=keep(samples, folder, journal),
+        seconds=journal.seconds,
         tokens_generated=0,
         batch_size=config.batch_size,
         extractor={"name": RULE, "version": str(RULE_VERSION)},
@@ -60,25 +62,31 @@ def evaluate_images(
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, task: "ImageTask", examples: Sequence[ImageExample], batch_size: int) -> list[int]:
-    """Class ids of the largest logits, image by image."""
+def predict(
+    model: nn.Module, task: "ImageTask", examples: Sequence[ImageExample], batch_size: int, journal: Journal
+) -> list[int]:
+    """Class ids of the largest logits, image by image; ``journal`` keeps them as they come."""
     transform, normalise = Transform(task.config.test_transform), task.config.normalisation
     first = next(model.parameters())
-    labels: list[int] = []
+
+    def answer(positions: Sequence[int]) -> list[Answer]:
+        batch = [examples[position] for position in positions]
+        pixels_BHWC = pixels(batch, [None] * len(batch), transform).to(first.device)
+        labels: list[int] = model(normalise(pixels_BHWC, first.dtype)).argmax(dim=-1).tolist()
+        return [Answer(str(label), tokens=0) for label in labels]
+
+    numbers = range(len(examples))
+    batches = [numbers[start : start + batch_size] for start in range(0, len(examples), batch_size)]
     with progress(len(examples), "evaluate") as advance:
-        for start in range(0, len(examples), batch_size):
-            batch = examples[start : start + batch_size]
-            pixels_BHWC = pixels(batch, [None] * len(batch), transform).to(first.device)
-            labels += model(normalise(pixels_BHWC, first.dtype)).argmax(dim=-1).tolist()
-            advance(len(batch))
-    return labels
+        found = answer_all([example.uid for example in examples], batches, answer, journal, model, advance)
+    return [int(given.text) for given in found]
 
 
 def _sample(subset: str, example: ImageExample, label: int, classes: Sequence[str], positions: int) -> Sample:
     return Sample(
         uid=example.uid,
         subset=subset,
-        prompt_sha256=hashlib.sha256(example.content()).hexdigest(),
+        prompt_sha256=_sha256(example),
         prompt_ids_n=positions,
         text=classes[label],
         extracted=classes[label],
@@ -87,3 +95,7 @@ def _sample(subset: str, example: ImageExample, label: int, classes: Sequence[st
         extractor=RULE,
         extractor_version=RULE_VERSION,
     )
+
+
+def _sha256(example: ImageExample) -> str:
+    return hashlib.sha256(example.content()).hexdigest()

@@ -4,7 +4,7 @@ Does not: score log-likelihoods or apply chat templates; tasks that need these a
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -12,19 +12,18 @@ from lm_eval.api.model import LM
 from torch import nn
 
 from wegeft.evaluation.decoding import Chooser, DecodingConfig
-from wegeft.evaluation.generate import generate
-from wegeft.progress import progress
+from wegeft.evaluation.generate import batches, generate
+from wegeft.evaluation.journal import Answer, Journal
+from wegeft.evaluation.rounds import answer_all
+from wegeft.progress import Advance, progress
 from wegeft.tasks.encoding import Prompts, TextEncoder
 
 DECODING = "decoding"
 """Key of a request's ``generation_kwargs`` under which a task of ours keeps its :class:`DecodingConfig`."""
 
-OnSample = Callable[[Any, str], None]
-"""Told the document and the text of an answer as soon as it is known."""
-
 
 class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
-    """A language model that answers in batches.
+    """A language model that answers in batches, and only what its journal does not know.
 
     Attributes:
         tokens_generated: new tokens so far, EOS included.
@@ -32,12 +31,12 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         too_long: texts of the prompts that ``protocol.max_length`` cut or left unanswered.
     """
 
-    def __init__(self, model: nn.Module, encoder: TextEncoder, batch_size: int, on_sample: OnSample) -> None:
+    def __init__(self, model: nn.Module, encoder: TextEncoder, batch_size: int, journal: Journal) -> None:
         super().__init__()
         self._model = model
         self._encoder = encoder
         self._batch_size = batch_size
-        self._on_sample = on_sample
+        self._journal = journal
         self.tokens_generated = 0
         self.prompt_lengths: dict[str, int] = {}
         self.too_long: set[str] = set()
@@ -54,9 +53,7 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         prompts = self._encode(requests)
         alike: dict[tuple[int, DecodingConfig], list[int]] = {}
         for position, request in enumerate(requests):
-            if position in prompts.too_long and self._encoder.protocol.truncation == "skip":
-                self._on_sample(request.doc, "")
-            else:
+            if position not in prompts.too_long or self._encoder.protocol.truncation != "skip":
                 alike.setdefault(_settings(request.args[1]), []).append(position)
         with progress(len(requests), "answer") as advance:
             for (max_new_tokens, decoding), positions in alike.items():
@@ -78,23 +75,31 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         max_new_tokens: int,
         decoding: DecodingConfig,
         answers: list[str],
-        advance: Callable[..., None],
+        advance: Advance,
     ) -> None:
         """Fill in ``answers`` at ``positions``."""
+        asked, prompts_ids = [requests[p] for p in positions], [prompts.input_ids[p] for p in positions]
+        streams = _streams(asked)
 
-        def on_answer(index: int, ids: list[int]) -> None:
-            request = requests[positions[index]]
-            # Like lm-eval's own models, an EOS that a model spells out in letters ends the answer as well.
-            stops = [*(request.args[1].get("until") or []), str(self._encoder.tokenizer.eos_token)]
-            text = _cut(self._encoder.decode(ids), stops)
-            answers[positions[index]] = text
-            self.tokens_generated += len(ids)
-            self._on_sample(request.doc, text)
-            advance(note=f"{self.tokens_generated} tokens")
+        def answer(batch: Sequence[int]) -> list[Answer]:
+            batch_ids = [prompts_ids[index] for index in batch]
+            chooser = Chooser(decoding, batch_ids, [streams[index] for index in batch])
+            found: dict[int, list[int]] = {}
+            generate(self._model, self._encoder, batch_ids, max_new_tokens, len(batch), chooser, found.__setitem__)
+            return [self._read(asked[index], found[row]) for row, index in enumerate(batch)]
 
-        prompts_ids = [prompts.input_ids[position] for position in positions]
-        chooser = Chooser(decoding, prompts_ids, _streams([requests[position] for position in positions]))
-        generate(self._model, self._encoder, prompts_ids, max_new_tokens, self._batch_size, chooser, on_answer)
+        keys = [f"{request.task_name} {stream}" for request, stream in zip(asked, streams, strict=True)]
+        together = batches(prompts_ids, self._batch_size)
+        found = answer_all(keys, together, answer, self._journal, self._model, advance)
+        for position, given in zip(positions, found, strict=True):
+            answers[position] = given.text
+            self.tokens_generated += given.tokens
+
+    def _read(self, request: Instance, ids: list[int]) -> Answer:
+        """What was generated, as text."""
+        # Like lm-eval's own models, an EOS that a model spells out in letters ends the answer as well.
+        stops = [*(request.args[1].get("until") or []), str(self._encoder.tokenizer.eos_token)]
+        return Answer(_cut(self._encoder.decode(ids), stops), len(ids))
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """Refused."""

@@ -1,7 +1,7 @@
 """The file of answers that every evaluation leaves behind, ``samples.jsonl``: one JSON object per answer.
 
-While an evaluation runs, finished answers are appended to ``samples.partial.jsonl``; the whole file, in the order of
-the test sets, takes its place in one step at the end.
+It is written in one step when the evaluation is over (``wegeft.evaluation.journal`` keeps the answers until then), in
+the order of the test sets.
 
 Does not: generate or extract.
 """
@@ -10,14 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from wegeft.errors import UserError
 from wegeft.files import write_atomically
 
 SAMPLES = "samples.jsonl"
-PARTIAL = "samples.partial.jsonl"
 
 
 @dataclass(frozen=True)
@@ -53,34 +51,11 @@ class Sample:
     repeat: int = 0
 
 
-class PartialSamples:
-    """Answers as they come, each line flushed, so that a killed evaluation leaves what it had found."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / PARTIAL
-
-    def __enter__(self) -> "PartialSamples":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w", encoding="utf-8")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def add(self, document: Any, text: str) -> None:
-        """Note the answer ``text`` to ``document``."""
-        self._file.write(json.dumps({"uid": document["uid"], "text": text}) + "\n")
-        self._file.flush()
-
-
 def write_samples(samples: Sequence[Sample], folder: Path) -> Path:
-    """Put the whole file in place and remove the partial one; returns its path."""
+    """Put the whole file in place; returns its path."""
     path = folder / SAMPLES
     lines = [json.dumps(asdict(sample), ensure_ascii=False) for sample in samples]
     write_atomically(path, "".join(line + "\n" for line in lines).encode())
-    (folder / PARTIAL).unlink(missing_ok=True)
     return path
 
 

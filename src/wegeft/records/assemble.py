@@ -14,6 +14,7 @@ from wegeft.evaluation.samples import read_samples
 from wegeft.models import count_parameters
 from wegeft.records.outcomes import pack, pick_examples
 from wegeft.records.store import SCHEMA_VERSION, Record
+from wegeft.training.watch import is_diverging
 
 if TYPE_CHECKING:
     from wegeft.evaluation.result import Evaluation
@@ -38,6 +39,7 @@ def assemble(
     evaluation: "Evaluation | None",
     failure: str | None,
     adapter: Path | None,
+    resources: Mapping[str, int | None],
 ) -> Record:
     """The record of one run; ``failure`` is the sentence of a diverged one."""
     return {
@@ -54,6 +56,7 @@ def assemble(
         "parameters": counts,
         "training": None if training is None else _training(training, len(prepared.train_items)),
         "evaluation": None if evaluation is None else _evaluation(evaluation),
+        "resources": dict(resources),
         "adapter": None if adapter is None else _adapter(adapter),
     }
 
@@ -106,6 +109,7 @@ def _training(result: "TrainingResult", items: int) -> dict[str, Any]:
         "seconds": result.seconds,
         "tokens_per_second": result.tokens / result.seconds if result.seconds else None,
         "final_loss": result.loss_curve[-1][1] if result.loss_curve else None,
+        "diverging": is_diverging([loss for _, loss, _ in result.loss_curve]),
         "loss_curve": thin([[step, loss] for step, loss, _ in result.loss_curve]),
         "peak_memory_bytes": result.peak_memory_bytes,
     }

@@ -1,9 +1,9 @@
 """The training loop: one function that minimises an objective over a method's parameters.
 
-Small on purpose, over Accelerate: the loss of a step is the sum over the units (label tokens, images) of the global
-batch divided by their number, so the result does not depend on micro-batches; a non-finite loss or gradient stops the
-run before the optimiser touches anything; order and randomness (dropout) of a step follow from the seed and the step
-number, so a run that goes on from a checkpoint ends with the same bytes as one that was never stopped.
+Small on purpose: the loss of a step is the sum over the units (label tokens, images) of the global batch divided by
+their number, so the result does not depend on micro-batches or on the number of processes; a non-finite loss or
+gradient stops the run before the optimiser touches anything; order and randomness (dropout) of a step follow from the
+seed and the step number, so a run that goes on from a checkpoint ends with the same bytes as one that never stopped.
 
 Does not: know tasks or the format of a checkpoint.
 """
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from wegeft.config import TrainingConfig
+from wegeft.errors import UserError
 from wegeft.progress import progress
 from wegeft.training import checkpoint
+from wegeft.training.distributed import World, current, is_sharded
 from wegeft.training.interruption import Interrupted, stop_requests
 from wegeft.training.logger import Log, silent
 from wegeft.training.memory import peak_memory_bytes, reset_peak_memory
@@ -51,11 +52,21 @@ class Trainable(Protocol):
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or gradient norm was not finite; the step was not taken. ``result`` holds what was done before."""
+    """A loss or gradient norm was not finite; the step was not taken.
 
-    def __init__(self, sentence: str, result: TrainingResult) -> None:
-        super().__init__(sentence)
-        self.result = result
+    Attributes:
+        result: what was done before.
+        loss: of the step that was not taken.
+        norm: of its gradient.
+        indices: its examples.
+        batch: they themselves, with the random choices of the step.
+    """
+
+    def __init__(
+        self, result: TrainingResult, loss: float, norm: float, indices: Sequence[int], batch: Sequence[Any]
+    ) -> None:
+        super().__init__(f"step {result.steps}: loss {loss}, gradient norm {norm}; the step was not taken")
+        self.result, self.loss, self.norm, self.indices, self.batch = result, loss, norm, indices, batch
 
 
 def train(
@@ -68,6 +79,9 @@ def train(
     checkpoints: Path | None = None,
 ) -> TrainingResult:
     """Minimise ``objective`` over the method's parameters, in place.
+
+    With several processes (``wegeft.training.distributed``) each calls this with the same arguments and takes its part
+    of every global batch; all end with the same parameters and the same result.
 
     Args:
         method: what is trained; everything else in its backbone stays as it is.
@@ -82,14 +96,11 @@ def train(
         NonFiniteError: before the step that would have used a non-finite loss or gradient.
         Interrupted: the system asked to stop; the state is in ``checkpoints``.
     """
-    model, parameters = method.backbone, method.trainable()
+    model, parameters, world = method.backbone, method.trainable(), current()
     steps, per_epoch = total_steps(config, len(items)), steps_per_epoch(config, len(items))
-    accelerator = Accelerator(cpu=next(iter(parameters.values())).device.type == "cpu")
     groups = parameter_groups(parameters, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
-    found = checkpoint.restore(checkpoints, parameters, optimizer) if checkpoints else None
-    result = found or TrainingResult()
-    model, prepared_optimizer = accelerator.prepare(model, optimizer)
+    result = _go_on(checkpoints, parameters, optimizer, world)
     reset_peak_memory()
     batches = global_batches(len(items), config.batch_size, seed, steps, start=result.steps)
     with _training_mode(model, config), stop_requests() as stop, progress(steps, "train") as advance:
@@ -99,20 +110,40 @@ def train(
             torch.manual_seed(seed * 1_000_003 + step)
             batch = objective.draw([items[index] for index in indices])
             rate = _set_rate(optimizer, learning_rate(config, step, steps, per_epoch))
-            loss = _accumulate_gradients(accelerator, model, objective, batch, config, method.extra_loss)
+            own_loss = _accumulate_gradients(model, objective, batch, config, method.extra_loss, world)
+            world.add_gradients(parameters.values())
+            (loss,) = world.total([own_loss])
             norm = _clip(parameters.values(), config.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise NonFiniteError(f"step {step}: loss {loss}, gradient norm {norm}; the step was not taken", result)
-            prepared_optimizer.step()
+                raise NonFiniteError(result, loss, norm, indices, batch)
+            optimizer.step()
             method.after_step()
-            prepared_optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             _account(result, objective, batch, loss, norm, time.perf_counter() - started)
             log(step, {"loss": loss, "grad_norm": norm, "learning_rate": rate})
             advance(note=f"loss {loss:.4f} · {result.tokens / result.seconds:,.0f} tokens/s")
-            if checkpoints and (stop.is_set() or result.steps % config.checkpoint_every == 0):
+            (stops,) = world.total([float(stop.is_set())])  # all stop, whichever was asked
+            due = stops or result.steps % config.checkpoint_every == 0 or result.steps == steps
+            if checkpoints and world.is_main and due:
                 checkpoint.save(checkpoints, parameters, optimizer, result)
-            if stop.is_set() and result.steps < steps:
+            if stops and result.steps < steps:
                 raise Interrupted(f"stopped after {result.steps} of {steps} steps")
+    return result
+
+
+def _go_on(
+    checkpoints: Path | None, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, world: World
+) -> TrainingResult:
+    """The state of the last checkpoint, put in place, or a new one; the same on every process.
+
+    Raises:
+        UserError: the processes see different checkpoints.
+    """
+    result = checkpoint.restore(checkpoints, parameters, optimizer) if checkpoints else None
+    result = result or TrainingResult()
+    if len(set(world.collect(result.steps))) > 1:
+        raise UserError(f"the processes do not see the same files in {checkpoints}; output_dir must be shared by all.")
+    world.copy_from_main(parameters.values())
     return result
 
 
@@ -150,32 +181,47 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], weight_decay: float
 
 
 def _accumulate_gradients(
-    accelerator: Accelerator,
     model: nn.Module,
     objective: Objective[Item],
     batch: Sequence[Item],
     config: TrainingConfig,
     extra_loss: Callable[[], Tensor | None],
+    world: World,
 ) -> float:
-    """Backward over the global batch in micro-batches; returns its loss per unit, without the method's own term."""
-    units = objective.units(batch)
+    """Backward over this process's part of the global batch, in micro-batches.
+
+    Returns:
+        The part's share of the loss per unit of the global batch, without the method's own term.
+    """
+    units, device = objective.units(batch), next(model.parameters()).device
     total = 0.0
-    for micro in _chunks(batch, config.micro_batch_size or len(batch)):
-        tensors = {
-            name: tensor.to(accelerator.device) for name, tensor in objective.collate(micro, config.batching).items()
-        }
-        loss = objective.loss_sum(model, tensors) / units
-        accelerator.backward(loss)
+    for micro, weight in _micro_batches(batch, config.micro_batch_size, world, in_step=is_sharded(model)):
+        collated = objective.collate(micro, config.batching)
+        loss = objective.loss_sum(model, {name: tensor.to(device) for name, tensor in collated.items()})
+        loss = weight * loss / units
+        loss.backward()
         total += loss.item()
-    extra = extra_loss()
+    extra = extra_loss() if world.is_main else None  # once: gradients are summed over the processes
     if extra is not None:
-        accelerator.backward(extra)
+        extra.backward()
     return total
 
 
-def _chunks(batch: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    for first in range(0, len(batch), size):
-        yield batch[first : first + size]
+def _micro_batches(
+    batch: Sequence[Item], size: int | None, world: World, in_step: bool
+) -> Iterator[tuple[Sequence[Item], float]]:
+    """This process's part of ``batch``, at most ``size`` at a time, each with its weight in the loss.
+
+    Where the processes must go ``in_step``, one whose part is used up goes on with an example of weight zero.
+    """
+    part = world.part(batch)
+    longest = -(-len(batch) // world.size)
+    for first in range(0, longest, size or longest):
+        micro = part[first : first + (size or longest)]
+        if micro:
+            yield micro, 1.0
+        elif in_step:
+            yield batch[:1], 0.0
 
 
 def _clip(parameters: Iterable[nn.Parameter], max_norm: float | None) -> float:
