@@ -10,7 +10,7 @@ from wegeft.cli import CONFIG_FOLDER, to_run_config
 from wegeft.config import RunConfig
 from wegeft.schema import load_class
 
-TASK_OF_FAMILY = {"causal_lm": "commonsense", "image_classifier": "fgvc/cub"}
+TASK_OF_FAMILY = {"causal_lm": "commonsense", "image_classifier": "fgvc/cub", "sequence_classifier": "glue/rte"}
 """A task for each kind of backbone, where a test needs any."""
 
 
@@ -42,6 +42,7 @@ def _families(group: str, name: str) -> frozenset[str]:
     if "family" in node:
         return frozenset({node["family"]})
     if group == "protocol":
-        return frozenset({"causal_lm" if "pad_first" in node else "image_classifier"})
+        keys = {"pad_first": "causal_lm", "choose_epoch": "sequence_classifier"}
+        return frozenset({next((family for key, family in keys.items() if key in node), "image_classifier")})
     parent = next((entry for entry in node.get("defaults", ()) if isinstance(entry, str) and entry != "_self_"), None)
     return frozenset(TASK_OF_FAMILY) if parent is None else _families(group, parent)

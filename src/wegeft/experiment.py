@@ -31,10 +31,12 @@ from wegeft.tasks import build_task
 from wegeft.tasks.prepared import Prepared
 from wegeft.training import adapter_file, checkpoint, evidence
 from wegeft.training.distributed import current, is_sharded, local_device, processes, shard
-from wegeft.training.logger import open_logger
+from wegeft.training.epoch_choice import BestEpoch
+from wegeft.training.logger import Log, open_logger
 from wegeft.training.loop import NonFiniteError, train
 from wegeft.training.memory import usage
 from wegeft.training.result import TrainingResult
+from wegeft.training.schedule import steps_per_epoch
 from wegeft.training.watch import watched
 
 CHECKPOINTS = "checkpoints"
@@ -227,12 +229,26 @@ def _train(
     items, objective = prepared.train_items, prepared.objective
     logger = config.logger if current().is_main else LoggerConfig(name="none", project="", mode="offline")
     with open_logger(logger, identity, config.plain(), config.output_dir) as log:
+        choice = _epoch_choice(config, method, prepared, folder, log)
         try:
-            return train(method, items, objective, config.training, config.seed, log, folder / CHECKPOINTS), None
+            result = train(method, items, objective, config.training, config.seed, choice or log, folder / CHECKPOINTS)
+            if choice is not None:
+                choice.restore_best(result.steps)
+            return result, None
         except NonFiniteError as error:
             if current().is_main:
                 evidence.write(folder, error, objective, config.training.batching)
             return error.result, f"{error}."
+
+
+def _epoch_choice(
+    config: RunConfig, method: Method, prepared: Prepared[Any], folder: Path, log: Log
+) -> BestEpoch | None:
+    """What keeps the best epoch, where the task reports it; None where it reports the end of the training."""
+    if prepared.epoch_choice is None:
+        return None
+    per_epoch = steps_per_epoch(config.training, len(prepared.train_items))
+    return BestEpoch(method, prepared.epoch_choice, per_epoch, folder, log)
 
 
 def _evaluate(config: RunConfig, method: Method, prepared: Prepared[Any], folder: Path) -> Evaluation | None:

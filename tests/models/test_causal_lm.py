@@ -13,7 +13,7 @@ from tests.composing import run_config
 from tests.models.hub import hub
 from wegeft import models
 from wegeft.errors import UserError
-from wegeft.models.causal_lm import resolve_source
+from wegeft.models.transformers_source import resolve_source
 
 COUNTS = {
     "llama1_7b": 6_738_415_616,

@@ -25,6 +25,8 @@ IGNORED_KEYS: Mapping[str, str] = {
     "task.sources": "the sources of all scales; the run's own stands in task.source",
     "task.by_scale": "what each scale sets; the run's own values stand beside it",
     "task.by_protocol": "as task.by_scale, for each protocol",
+    "task.by_model": "what the recipe sets for each backbone; the run's own values stand in training and protocol",
+    "task.learning_rates": "as method.learning_rates, for the methods",
     "method.ranks": "the ranks of all scales; the run's own stands in method.r",
     "method.alphas": "the alphas of all scales; the run's own stands in method.alpha",
     "protocol.truncations": "what each scale does; the run's own stands in protocol.truncation",

@@ -77,16 +77,25 @@ class SentencePair:
     label: float
 
 
-def read_glue(root: Path, name: str, split: GlueSplit) -> list[SentencePair]:
-    """All examples of one file, ``root``/FOLDER/SPLIT.tsv, packed with gzip or not.
+def find_glue(root: Path, name: str, split: GlueSplit) -> Path:
+    """The file ``root``/FOLDER/SPLIT.tsv, packed with gzip or not.
 
     Raises:
-        UserError: an unknown set, no such file, or a line without its columns or with an unknown label.
+        UserError: an unknown set, or no such file.
     """
     if name not in GLUE:
         raise UserError(f"there is no GLUE set {name}; choices: {', '.join(GLUE)}.")
+    return _find(root / GLUE[name].folder / f"{split}.tsv")
+
+
+def read_glue(root: Path, name: str, split: GlueSplit) -> list[SentencePair]:
+    """All examples of one file.
+
+    Raises:
+        UserError: as :func:`find_glue`, or a line without its columns or with an unknown label.
+    """
+    path = find_glue(root, name, split)
     form = GLUE[name]
-    path = _find(root / form.folder / f"{split}.tsv")
     # Quotation marks are text in these files: a quoting reader would join lines that begin with one.
     lines = csv.reader(_text(path).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
     rows = [row for row in lines if row][1 if form.header else 0 :]

@@ -12,7 +12,7 @@ from torch import nn
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.tasks.image_transform import Transform
-from wegeft.tasks.prepared import FirstPrompt
+from wegeft.tasks.prepared import EpochChoice, FirstPrompt
 from wegeft.training.image_objective import ImageItem, ImageObjective
 from wegeft.training.objective import Objective
 
@@ -38,6 +38,7 @@ class PreparedImages:
             label_smoothing=protocol.label_smoothing,
         )
         self.first_prompt: FirstPrompt | None = None
+        self.epoch_choice: EpochChoice | None = None
 
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
         """Top-1 accuracy on the test images; the predictions go to ``folder``."""

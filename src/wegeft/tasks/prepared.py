@@ -36,12 +36,23 @@ class FirstPrompt:
     special_tokens: dict[str, int | None]
 
 
+class EpochChoice(Protocol):
+    """How a task that does not report the end of a training chooses the epoch that it reports."""
+
+    def judge(self, model: nn.Module) -> float:
+        """How good ``model``, in evaluation mode, is after an epoch; larger is better."""
+
+    def chosen(self, epoch: int, values: Sequence[float]) -> None:
+        """Told the epoch that is reported, counted from 1, and how good every epoch was."""
+
+
 class Prepared(Protocol[Item]):
-    """A task for one backbone."""
+    """A task for one backbone; ``epoch_choice`` is None where the end of the training is reported."""
 
     train_items: Sequence[Item]
     objective: "Objective[Item]"
     first_prompt: FirstPrompt | None
+    epoch_choice: EpochChoice | None
 
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
         """Scores of ``model`` on the test sets; every sample is kept in ``folder``."""

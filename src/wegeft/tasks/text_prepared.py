@@ -16,7 +16,7 @@ from wegeft.progress import progress
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import Encoded, EncodedSet, TextEncoder
 from wegeft.tasks.encoding_cache import cache_folder, encode_cached
-from wegeft.tasks.prepared import FirstPrompt
+from wegeft.tasks.prepared import EpochChoice, FirstPrompt
 from wegeft.training.objective import CausalLMObjective, Objective
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class PreparedText:
         self.train_items: Sequence[Encoded] = self._encoded
         self.objective: Objective[Encoded] = CausalLMObjective(encoder)
         self.first_prompt: FirstPrompt | None = first_prompt(examples[0], encoder)
+        self.epoch_choice: EpochChoice | None = None
 
     def _encode(self, examples: Sequence[Example], accept: "AcceptConfig | None") -> EncodedSet:
         """Ids of the training examples, or of those that the task accepts."""

@@ -1,0 +1,75 @@
+"""Classifiers of texts through Hugging Face transformers, with a new head as wide as the task has classes.
+
+Does not: download anything by itself beyond what ``from_pretrained`` fetches for a hub id, run remote code, or read
+pickled weights.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from wegeft.config import ModelConfig
+from wegeft.errors import UserError
+from wegeft.models.transformers_source import architecture, pretrained, tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def skeleton(config: ModelConfig) -> "PreTrainedModel":
+    """The architecture on the meta device."""
+    with torch.device("meta"):
+        return _from_architecture(config)
+
+
+def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
+    """Model in ``config.dtype`` on ``device`` and its tokenizer.
+
+    The head is drawn from torch's global generator, so seed it first. The tokenizer is None only for ``weights=random``
+    without a ``source`` to read one from.
+    """
+    dtype = getattr(torch, config.dtype)
+    model = _from_architecture(config).to(dtype) if config.weights == "random" else _from_weights(config, dtype)
+    return model.to(device).eval(), tokenizer(config)
+
+
+def _from_architecture(config: ModelConfig) -> "PreTrainedModel":
+    described = architecture(config)
+    described.num_labels = _classes(config)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(described)
+    return model
+
+
+def _from_weights(config: ModelConfig, dtype: torch.dtype) -> "PreTrainedModel":
+    options = {"dtype": dtype, "use_safetensors": True, "num_labels": _classes(config)}
+    try:
+        with _without_remarks():
+            model: PreTrainedModel = pretrained(AutoModelForSequenceClassification, config, **options)
+    except RuntimeError as error:
+        raise UserError(
+            f"model.source={config.source} has weights of other shapes, perhaps a head of other than "
+            f"{config.classes} outputs; take a checkpoint without a head."
+        ) from error
+    return model
+
+
+def _classes(config: ModelConfig) -> int:
+    if config.classes is None:
+        raise UserError("model.classes is not set: a classifier takes the width of its head from task.classes.")
+    return config.classes
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep transformers from remarking that the head is new, which is meant so."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

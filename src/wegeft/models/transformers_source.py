@@ -1,0 +1,70 @@
+"""Where a backbone of transformers comes from: a folder, a hub id, a packaged one, or an architecture in the YAML.
+
+Does not: choose a class of model (the module of its family does), run remote code, or read pickled weights.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+from wegeft.config import ModelConfig
+from wegeft.errors import UserError
+from wegeft.models.packaged import packaged_folder
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+
+def resolve_source(config: ModelConfig) -> str:
+    """The folder or hub id that ``config.source`` means.
+
+    Raises:
+        UserError: a packaged backbone of that name does not exist, or a path that does not.
+    """
+    packaged = packaged_folder(config.source)
+    if packaged is not None:
+        return str(packaged)
+    looks_like_path = config.source.startswith(("/", ".", "~"))
+    if looks_like_path and not Path(config.source).expanduser().is_dir():
+        raise UserError(f"model.source={config.source} is not a folder.")
+    return str(Path(config.source).expanduser()) if looks_like_path else config.source
+
+
+def architecture(config: ModelConfig) -> "PretrainedConfig":
+    """The transformers config, from the YAML if it states one, else from the source."""
+    if config.architecture is None:
+        found: PretrainedConfig = pretrained(AutoConfig, config)
+        return found
+    fields = dict(config.architecture)
+    model_type = fields.pop("model_type", None)
+    if not isinstance(model_type, str):
+        raise UserError("model.architecture names no model_type (a transformers architecture such as llama).")
+    try:
+        return AutoConfig.for_model(model_type, **fields)
+    except ValueError as error:
+        raise UserError(f"model.architecture.model_type={model_type}: transformers knows no such model.") from error
+
+
+def tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase | None":
+    """The tokenizer beside the weights; None only for ``weights=random`` without a ``source`` to read one from."""
+    try:
+        found: PreTrainedTokenizerBase = pretrained(AutoTokenizer, config)
+    except UserError:
+        if config.weights == "random" and not config.untrained_control:
+            return None
+        raise
+    return found
+
+
+def pretrained(auto_class: Any, config: ModelConfig, **options: Any) -> Any:
+    """``auto_class.from_pretrained`` with every way to fail turned into one sentence."""
+    source = resolve_source(config)
+    try:
+        return auto_class.from_pretrained(source, revision=config.revision, trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"model.source={config.source} could not be loaded ({reason}): it must be a folder with config.json, "
+            "safetensors weights and a tokenizer, or a hub id that this machine can reach and has access to."
+        ) from error
