@@ -7,7 +7,7 @@ pickled weights.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -33,7 +33,8 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
     without a ``source`` to read one from.
     """
     dtype = getattr(torch, config.dtype)
-    model = _from_architecture(config).to(dtype) if config.weights == "random" else _from_weights(config, dtype)
+    # transformers' annotation of ``to`` is not that of a module.
+    model: Any = _from_architecture(config).to(dtype) if config.weights == "random" else _from_weights(config, dtype)
     return model.to(device).eval(), tokenizer(config)
 
 
