@@ -1,15 +1,47 @@
 """The two formulations of WeGeFT's official code, written from its description, as baselines for timings.
 
-Both compute what `wegeft.methods.wegeft` computes; they differ in what they form on the way. Not used by the package.
+Both compute what `wegeft.methods.wegeft` computes; they differ in what they form on the way. They are methods, so that
+``+experiment=efficiency`` times them beside the others; nothing else uses them, and they cannot be merged.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wegeft.methods.base import Method, MethodConfig, match_names
+
 Form = Literal["v3", "v5"]
+
+
+class OfficialFormConfig(MethodConfig):
+    """Which formulation, its rank, the probability of dropping an entry of W (v5), and the layers."""
+
+    form: Form
+    r: int
+    weight_dropout: float
+    target_modules: tuple[str, ...]
+
+
+class OfficialForm(Method):
+    """One shared pair per target, in every layer that the target names."""
+
+    Config: ClassVar[type[MethodConfig]] = OfficialFormConfig
+    config: OfficialFormConfig
+    mergeable = False
+
+    def insert(self, backbone: nn.Module) -> None:
+        """Freeze ``backbone`` and wrap its layers."""
+        linears = {name: module for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
+        targets = match_names(linears, self.config.target_modules, "method.target_modules")
+        backbone.requires_grad_(False)
+        pairs: dict[str, tuple[nn.Linear, nn.Linear]] = {}
+        for name, target in targets.items():
+            pair = pairs.setdefault(target, _pair(linears[name], self.config.r, self.config.form))
+            layer = OfficialLinear(linears[name], pair, self.config.form, self.config.weight_dropout)
+            backbone.set_submodule(name, layer)
+        self.pairs = nn.ModuleList([linear for pair in pairs.values() for linear in pair])
 
 
 class OfficialLinear(nn.Module):
@@ -38,18 +70,6 @@ class OfficialLinear(nn.Module):
             return y_NO + F.linear(x_NI, delta_OI.to(x_NI.dtype))
         update_NO = F.linear(psi_RI(x_NI.to(psi_RI.weight.dtype)), b_OR) * 2.0
         return (y_NO + update_NO).to(y_NO.dtype)
-
-
-def attach(backbone: nn.Module, targets: tuple[str, ...], rank: int, form: Form, p: float = 0.0) -> None:
-    """Freeze ``backbone`` and put one shared pair per target into it."""
-    backbone.requires_grad_(False)
-    pairs: dict[str, tuple[nn.Linear, nn.Linear]] = {}
-    for name, module in list(backbone.named_modules()):
-        kind = name.rpartition(".")[2]
-        if isinstance(module, nn.Linear) and kind in targets:
-            pairs.setdefault(kind, _pair(module, rank, form))
-            backbone.set_submodule(name, OfficialLinear(module, pairs[kind], form, p))
-    backbone.add_module("adapter", nn.ModuleList([linear for pair in pairs.values() for linear in pair]))
 
 
 def _pair(base: nn.Linear, rank: int, form: Form) -> tuple[nn.Linear, nn.Linear]:

@@ -37,6 +37,7 @@ MODES = {
     "rescore": "wegeft.inspection:rescore",
     "samples": "wegeft.inspection:samples",
     "contamination": "wegeft.inspection:contamination",
+    "efficiency": "wegeft.efficiency.mode:efficiency",
 }
 """Mode → ``module:function`` that takes the :class:`RunConfig`; imported only when chosen."""
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from wegeft.efficiency.config import EfficiencyConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig, Which
 from wegeft.schema import Strict, load_target, validate
 from wegeft.tasks.protocol import BaseProtocol
 
-Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination"]
+Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency"]
 ScaleName = Literal["mini", "small", "paper"]
 Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
 
@@ -129,6 +130,7 @@ class RunConfig(Strict):
     evaluation: EvaluationConfig
     runtime: RuntimeConfig
     logger: LoggerConfig
+    efficiency: EfficiencyConfig | None = None
 
     def plain(self) -> dict[str, Any]:
         """The configuration as plain data, as it is hashed, recorded and written.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from wegeft.config import ModelConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
@@ -51,6 +53,15 @@ def load(config: ModelConfig, device: "torch.device") -> Backbone:
     """
     model, processor = _family(config).load(config, device)
     return Backbone(model, processor, config)
+
+
+def probe(backbone: Backbone, tokens: int) -> "Callable[[nn.Module], torch.Tensor]":
+    """A pass through a network like ``backbone`` on a fixed batch of ``tokens`` positions, for cost measurements.
+
+    The function returned runs any copy of the network to its last hidden state; the input wants a gradient.
+    """
+    run: Callable[[nn.Module], torch.Tensor] = _family(backbone.config).probe(backbone.model, tokens)
+    return run
 
 
 def count_parameters(model: "nn.Module") -> int:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from wegeft.config import ModelConfig
-from wegeft.models.transformers_source import architecture, pretrained, tokenizer
+from wegeft.models.transformers_source import architecture, pretrained, probe, tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,3 +39,6 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
 def _from_architecture(config: ModelConfig) -> "PreTrainedModel":
     model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture(config))
     return model
+
+
+__all__ = ["load", "probe", "skeleton"]

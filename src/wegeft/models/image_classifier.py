@@ -22,7 +22,7 @@ from wegeft.models.packaged import packaged_folder
 from wegeft.schema import TARGET_KEY, load_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "config.json"
 
@@ -55,6 +55,20 @@ def load(config: ModelConfig, device: torch.device) -> tuple[nn.Module, ImageInp
     prefix: Any = model.num_prefix_tokens
     described = ImageInput(embed.img_size[0], embed.num_patches + prefix)
     return model.to(device, getattr(torch, config.dtype)).eval(), described
+
+
+def probe(model: Any, tokens: int) -> "Callable[[Any], Tensor]":
+    """A pass of as many images as make up ``tokens`` positions, to the last hidden state, see `wegeft.models.probe`."""
+    embed = model.patch_embed
+    images = -(-tokens // (embed.num_patches + model.num_prefix_tokens))
+    weight = embed.proj.weight
+    x_BCHW = torch.randn(images, weight.shape[1], *embed.img_size).to(weight).requires_grad_()
+
+    def run(network: Any) -> Tensor:
+        hidden_BLD: Tensor = network.forward_features(x_BCHW)
+        return hidden_BLD
+
+    return run
 
 
 def _build(config: ModelConfig) -> nn.Module:

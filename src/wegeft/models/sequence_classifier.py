@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from wegeft.config import ModelConfig
 from wegeft.errors import UserError
-from wegeft.models.transformers_source import architecture, pretrained, tokenizer
+from wegeft.models.transformers_source import architecture, pretrained, probe, tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,3 +74,6 @@ def _without_remarks() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+__all__ = ["load", "probe", "skeleton"]

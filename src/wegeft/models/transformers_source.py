@@ -3,9 +3,12 @@
 Does not: choose a class of model (the module of its family does), run remote code, or read pickled weights.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
 from wegeft.config import ModelConfig
@@ -13,7 +16,7 @@ from wegeft.errors import UserError
 from wegeft.models.packaged import packaged_folder
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def resolve_source(config: ModelConfig) -> str:
@@ -68,3 +71,15 @@ def pretrained(auto_class: Any, config: ModelConfig, **options: Any) -> Any:
             f"model.source={config.source} could not be loaded ({reason}): it must be a folder with config.json, "
             "safetensors weights and a tokenizer, or a hub id that this machine can reach and has access to."
         ) from error
+
+
+def probe(model: "PreTrainedModel", tokens: int) -> Callable[[Any], Tensor]:
+    """A pass of one sequence from embeddings to the last hidden state, see `wegeft.models.probe`."""
+    width = model.config.get_text_config().hidden_size
+    x_BLD = torch.randn(1, tokens, width).to(model.device, model.dtype).requires_grad_()
+
+    def run(network: Any) -> Tensor:
+        hidden_BLD: Tensor = network.base_model(inputs_embeds=x_BLD, use_cache=False).last_hidden_state
+        return hidden_BLD
+
+    return run

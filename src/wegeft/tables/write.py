@@ -12,6 +12,7 @@ from wegeft.tables.definition import DEFINITIONS, Definition, known_tasks, load_
 from wegeft.tables.efficiency import efficiency_tables, load_efficiency
 from wegeft.tables.reproduction import Check, reproduction_table
 from wegeft.tables.rows import OurRow, make_rows
+from wegeft.tables.steps import step_tables
 from wegeft.tables.table import Table
 
 FORMS = {
@@ -22,6 +23,8 @@ FORMS = {
 }
 INDEX = "README.md"
 RATIO_DEFINITIONS = DEFINITIONS / "ratios"
+REPORTS = "efficiency"
+"""Folder beside the records where ``+experiment=efficiency`` writes its reports."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def make_all(records_dir: Path, paper: Path, definitions: Path = DEFINITIONS) ->
     loaded = load_definitions(definitions)
     rows = make_rows(records)
     tables, more = make_tables(rows, paper, loaded, known_tasks())
-    return Rendering(tuple(tables), tuple(rows), tuple(loaded), (*problems, *more))
+    steps, unread = step_tables(records_dir.parent / REPORTS)
+    return Rendering((*tables, *steps), tuple(rows), tuple(loaded), (*problems, *more, *unread))
 
 
 def render_all(records_dir: Path, paper: Path, out: Path, definitions: Path = DEFINITIONS) -> Rendering:

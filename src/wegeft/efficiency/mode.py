@@ -1,0 +1,110 @@
+"""``mode=efficiency``: compose the contestants, time them, write the report.
+
+Does not: know any method; the configuration names them.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+
+from wegeft import models
+from wegeft.cli import explain, to_run_config
+from wegeft.config import ModelConfig, RunConfig
+from wegeft.efficiency.config import Contestant, EfficiencyConfig
+from wegeft.efficiency.measure import measure, model_flops, peak_flops, prepare
+from wegeft.efficiency.report import Report, write_report
+from wegeft.errors import UserError
+from wegeft.experiment import choose_device
+from wegeft.methods import build_method
+from wegeft.records.provenance import collect_provenance
+from wegeft.tables.steps import print_report
+
+Node = dict[str, Any]
+MATRIX = 2048
+"""Side of the product that tells a machine's rate: large enough to be near its best, a second at most on a CPU."""
+
+
+def efficiency(config: RunConfig) -> None:
+    """Time every contestant of ``config.efficiency`` and write the report.
+
+    Raises:
+        UserError: a contestant that cannot be composed or does not fit the backbone; nothing has been loaded then.
+    """
+    wanted = config.efficiency
+    if wanted is None:
+        raise UserError("mode=efficiency needs contestants: start it as +experiment=efficiency.")
+    model = shortened(config.model, wanted.layers)
+    nodes = {name: _method_node(contestant) for name, contestant in wanted.chosen().items()}
+    for node in nodes.values():
+        build_method(node).attach(models.skeleton(model), model.head_modules)
+    report = _measured(config, wanted, model, nodes)
+    path = write_report(report, Path(wanted.folder))
+    print_report(report, path)
+
+
+def shortened(config: ModelConfig, layers: int | None) -> ModelConfig:
+    """``config`` with so many layers of its architecture.
+
+    Raises:
+        UserError: trained weights, or an architecture that the YAML does not state.
+    """
+    if layers is None:
+        return config
+    if config.weights != "random" or config.architecture is None:
+        raise UserError(
+            f"efficiency.layers={layers} needs model.weights=random and a model that states its architecture; "
+            "efficiency.layers=null keeps all layers."
+        )
+    return config.model_copy(update={"architecture": {**config.architecture, "num_hidden_layers": layers}})
+
+
+def _method_node(contestant: Contestant) -> Node:
+    """The method's node of a contestant, composed as the command line of its own run would be."""
+    if contestant.method is not None:
+        return contestant.method
+    overrides = [*HydraConfig.get().overrides.task, *contestant.overrides]
+    try:
+        return to_run_config(hydra.compose("config", overrides=overrides)).method
+    except HydraException as error:
+        raise UserError(explain(error)) from error
+
+
+def _measured(config: RunConfig, wanted: EfficiencyConfig, model: ModelConfig, nodes: dict[str, Node]) -> Report:
+    """Load the backbone once, adapt a copy for each contestant, and time them."""
+    provenance = collect_provenance(sys.argv)
+    load = os.getloadavg()[0]
+    device = choose_device(config)
+    torch.manual_seed(config.seed)
+    backbone = models.load(model, device)
+    probe = models.probe(backbone, wanted.tokens)
+    heads: Sequence[str] = model.head_modules
+    rivals = {
+        name: prepare(backbone.model, partial(build_method, node), heads, config.seed) for name, node in nodes.items()
+    }
+    contestants = measure(rivals, probe, wanted.rounds, device)
+    return Report(
+        schema_version=1,
+        model=model.name,
+        scale=config.scale.name,
+        weights=model.weights,
+        layers=wanted.layers,
+        tokens=wanted.tokens,
+        dtype=model.dtype,
+        device=device.type,
+        load=load,
+        model_flops=model_flops(rivals[wanted.floor], probe),
+        peak_flops=peak_flops(getattr(torch, model.dtype), device, MATRIX),
+        floor=wanted.floor,
+        baseline=wanted.baseline,
+        contestants=contestants,
+        command=tuple(provenance["command"]),
+        provenance=provenance,
+    )

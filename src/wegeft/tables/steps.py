@@ -1,0 +1,112 @@
+"""What a training step of each method costs, from the reports of ``+experiment=efficiency``.
+
+Does not: measure, or compare figures of two reports.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as ConsoleTable
+
+from wegeft.efficiency.figures import Figures
+from wegeft.efficiency.report import Report, read_report
+from wegeft.errors import UserError
+from wegeft.records.store import Problem
+from wegeft.tables.table import Block, Cell, Heading, Row, Table
+
+HEADINGS = (
+    Heading("time / floor"),
+    Heading("time ×"),
+    Heading("memory ×"),
+    Heading("parameters ×"),
+    Heading("step (ms)"),
+    Heading("fastest–slowest"),
+    Heading("tokens per second"),
+    Heading("utilisation (%)"),
+    Heading("evaluation tokens per second"),
+    Heading("memory (MiB)"),
+    Heading("reserved (MiB)"),
+    Heading("parameters"),
+    Heading("adapter (MiB)"),
+)
+_ON_TERMINAL = ("time / floor", "time ×", "memory ×", "step (ms)")
+
+
+def step_tables(folder: Path) -> tuple[list[Table], list[Problem]]:
+    """One table per report in ``folder``, by name; a report that cannot be read is a problem."""
+    tables, problems = [], []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            tables.append(step_table(read_report(path)))
+        except UserError as error:
+            problems.append(Problem(path.name, str(error)))
+    return tables, problems
+
+
+def step_table(report: Report) -> Table:
+    """The table of one report, fastest contestant first."""
+    ordered = sorted(report.contestants.items(), key=lambda item: item[1].step)
+    lines = tuple(Row(name, tuple(map(Cell, _texts(report, figures))), "ours") for name, figures in ordered)
+    depth = "all layers" if report.layers is None else f"layers: {report.layers}"
+    machine = report.provenance["hardware"]
+    where = ", ".join(machine["gpus"]) or f"{machine['cpu']}, threads: {machine['threads']}"
+    return Table(
+        name=f"step_{report.name}",
+        title=f"What a training step costs: {report.model}, {report.tokens} tokens, {report.dtype}, {report.device}",
+        about=(
+            f"Scale: {report.scale}",
+            f"Backbone: {report.model}, {depth}, weights: {report.weights}",
+            f"Hardware: {where}; load before: {report.load:.2f}",
+        ),
+        headings=HEADINGS,
+        blocks=(Block("Medians of one process, all contestants in turns", lines),),
+        notes=(_NOTE.format(floor=report.floor, baseline=report.baseline, rate=report.peak_flops / 1e9),),
+        commands=(" ".join(["python", *report.command]),),
+        commands_title="Command that measured this",
+    )
+
+
+_NOTE = (
+    "A step is a forward pass to the last hidden state and a backward pass to the input. Floor: {floor}, nothing "
+    "trainable. × divides by {baseline}. Memory: on a GPU the peak of a step with the weights, else what is kept for "
+    "the backward pass. Utilisation: operations of the floor's step, per second, over those of one large matrix "
+    "product measured beside it ({rate:,.0f} GFLOP/s). Evaluation: forward passes with the method folded into the "
+    "weights where it can be."
+)
+
+
+def _texts(report: Report, figures: Figures) -> Sequence[str]:
+    """The cells of one contestant."""
+    floor, base = report.contestants[report.floor], report.contestants[report.baseline]
+    reserved = figures.peak_reserved_bytes
+    return (
+        f"{figures.step / floor.step:.3f}",
+        f"{figures.step / base.step:.3f}",
+        f"{figures.memory / base.memory:.3f}",
+        f"{figures.trainable / base.trainable:.3f}" if base.trainable else "",
+        f"{figures.step * 1e3:,.1f}",
+        f"{min(figures.step_seconds) * 1e3:,.1f}–{max(figures.step_seconds) * 1e3:,.1f}",
+        f"{report.tokens / figures.step:,.0f}",
+        f"{100 * report.model_flops / figures.step / report.peak_flops:.1f}",
+        f"{report.tokens / figures.evaluation:,.0f}",
+        f"{figures.memory / 2**20:,.1f}",
+        "" if reserved is None else f"{reserved / 2**20:,.1f}",
+        f"{figures.trainable:,}",
+        f"{figures.adapter_bytes / 2**20:.2f}",
+    )
+
+
+def print_report(report: Report, path: Path) -> None:
+    """Show the times on the terminal."""
+    table = step_table(report)
+    shown = [i for i, heading in enumerate(table.headings) if heading.text in _ON_TERMINAL]
+    lines = ConsoleTable(title=table.title)
+    lines.add_column("contestant", no_wrap=True)
+    for index in shown:
+        lines.add_column(table.headings[index].text, justify="right")
+    for row in table.blocks[0].rows:
+        lines.add_row(row.label, *(row.cells[index].text for index in shown))
+    console = Console()
+    console.print(lines)
+    console.print(f"written: {path}")

@@ -1,0 +1,109 @@
+"""The whole mode on a tiny backbone: every contestant of the shipped experiment is timed, written, read and tabled."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from wegeft.cli import main
+from wegeft.efficiency.report import read_report
+from wegeft.errors import UserError
+from wegeft.tables.steps import step_tables
+
+TINY = (
+    "+experiment=efficiency",
+    "model=llama2_7b",
+    "model.dtype=float32",
+    "model.architecture.hidden_size=64",
+    "model.architecture.intermediate_size=96",
+    "model.architecture.num_attention_heads=4",
+    "model.architecture.num_key_value_heads=2",
+    "model.architecture.vocab_size=40",
+    "efficiency.tokens=6",
+    "efficiency.rounds=2",
+)
+LORA, WEGEFT, OFFICIAL = "lora r=16", "wegeft r=64", "official v3 r=64"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a run of the mode has written its report to."""
+    folder = tmp_path_factory.mktemp("efficiency")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["run.py", *TINY, f"efficiency.folder={folder}", f"output_dir={folder}/runs"])
+        main()
+    return folder
+
+
+def test_every_contestant_is_measured(folder: Path) -> None:
+    (path,) = folder.glob("*.json")
+    report = read_report(path)
+    assert path.stem == "llama2_7b_1_layers_6_tokens_float32_cpu"
+    assert {"frozen", LORA, WEGEFT, OFFICIAL, "dora r=16", "peft vera r=1024", "red"} <= set(report.contestants)
+    for figures in report.contestants.values():
+        assert len(figures.step_seconds) == len(figures.evaluation_seconds) == 2
+        assert min(*figures.step_seconds, *figures.evaluation_seconds) > 0
+    assert report.contestants[LORA].trainable == report.contestants["peft lora r=16"].trainable
+    assert report.contestants[WEGEFT].trainable == 64 * 2 * (4 * 64 + 96)  # q, k, v, up at width 64, down at 96
+    assert report.contestants[WEGEFT].trainable == report.contestants[OFFICIAL].trainable
+    assert report.contestants[WEGEFT].adapter_bytes == 4 * report.contestants[WEGEFT].trainable
+    assert report.contestants["frozen"].trainable == 0
+
+
+def test_operations_are_those_of_the_frozen_backbone(folder: Path) -> None:
+    (path,) = folder.glob("*.json")
+    linear = 64 * (64 + 32 + 32 + 64) + 3 * 64 * 96  # q, k, v, o with two key-value heads; gate, up, down
+    floor = 2 * 2 * 6 * linear  # forward and backward to the input, two operations a multiply-add
+    assert floor <= read_report(path).model_flops < 1.2 * floor  # and attention
+
+
+def test_memory_kept_for_the_backward_pass_grows_with_the_method(folder: Path) -> None:
+    (path,) = folder.glob("*.json")
+    contestants = read_report(path).contestants
+    assert contestants["frozen"].saved_bytes < contestants[WEGEFT].saved_bytes < contestants[OFFICIAL].saved_bytes
+
+
+def test_table_shows_ratios_of_medians(folder: Path) -> None:
+    (table,), problems = step_tables(folder)
+    assert problems == []
+    texts = {row.label: dict(zip(table.headings, row.cells, strict=True)) for row in table.blocks[0].rows}
+    ratios = {label: {h.text: cell.text for h, cell in cells.items()} for label, cells in texts.items()}
+    assert ratios["frozen"]["time / floor"] == ratios["peft lora r=16"]["time ×"] == "1.000"
+    assert ratios[LORA]["parameters ×"] == "1.000"
+    assert table.commands[0].startswith("python run.py +experiment=efficiency")
+
+
+def test_a_broken_report_is_named_and_leaves_the_others(folder: Path, tmp_path: Path) -> None:
+    (path,) = folder.glob("*.json")
+    (tmp_path / "good.json").write_bytes(path.read_bytes())
+    plain = json.loads(path.read_text())
+    (tmp_path / "bad.json").write_text(json.dumps(plain | {"tokens": "many"}))
+    tables, problems = step_tables(tmp_path)
+    assert len(tables) == 1
+    assert [problem for problem in map(str, problems) if "bad.json" in problem and "tokens" in problem]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["mode=efficiency"], "+experiment=efficiency"),
+        (["+experiment=efficiency", "efficiency.baseline=lorra"], "efficiency.baseline names lorra"),
+        (["+experiment=efficiency", "efficiency.tokens=1"], "efficiency.tokens"),
+        (["+experiment=efficiency", "model.weights=pretrained"], "model.weights=random"),
+    ],
+)
+def test_refusals(
+    overrides: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py", *overrides])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == UserError.exit_code
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
