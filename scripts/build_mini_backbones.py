@@ -11,7 +11,6 @@ import copy
 import csv
 import itertools
 import math
-import os
 import shlex
 import sys
 import time
@@ -390,7 +389,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=OUT, help="folder that gets one folder per backbone (default: %(default)s)"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="torch threads (default: all CPUs)")
+    # Not the number of CPUs: the split of a batch decides the order of sums, and so the last bits of the weights.
+    parser.add_argument("--threads", type=int, default=2, help="replicas that share a batch (default: %(default)s)")
     parser.add_argument(
         "--documents", type=int, default=Recipe.documents, help="documents of the corpus (default: %(default)s)"
     )
