@@ -70,6 +70,7 @@ class TrainingConfig(Strict):
     max_steps: int | None = Field(ge=1)
     batch_size: int = Field(ge=1)
     micro_batch_size: int | None = Field(ge=1)
+    order: Literal["shuffled", "length_grouped"]
     batching: Literal["padded", "flat"]
     learning_rate: float = Field(gt=0)
     schedule: Literal["linear", "cosine", "constant", "cosine_by_epoch"]
@@ -81,6 +82,7 @@ class TrainingConfig(Strict):
     eps: float = Field(gt=0)
     max_grad_norm: float | None = Field(gt=0)
     gradient_checkpointing: bool
+    compile: bool
     checkpoint_every: int = Field(ge=1)
 
 

@@ -11,7 +11,8 @@ Does not: know tasks or the format of a checkpoint.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -26,8 +27,10 @@ from wegeft.training.distributed import World, current, is_sharded
 from wegeft.training.interruption import Interrupted, stop_requests
 from wegeft.training.logger import Log, silent
 from wegeft.training.memory import peak_memory_bytes, reset_peak_memory
+from wegeft.training.micro_batch import MicroBatch
 from wegeft.training.objective import Objective
-from wegeft.training.order import global_batches
+from wegeft.training.order import global_batches, length_grouped_order
+from wegeft.training.regional import compiled_blocks
 from wegeft.training.result import TrainingResult
 from wegeft.training.schedule import learning_rate, steps_per_epoch, total_steps
 
@@ -102,15 +105,20 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
     result = _go_on(checkpoints, parameters, optimizer, world)
     reset_peak_memory()
-    batches = global_batches(len(items), config.batch_size, seed, steps, start=result.steps)
+    batches = _batches(items, objective, config, seed, steps, result.steps)
+    micro = MicroBatch(config.micro_batch_size, is_fixed=is_sharded(model))
     with _training_mode(model, config), stop_requests() as stop, progress(steps, "train") as advance:
         advance(result.steps)
         for step, indices in enumerate(batches, start=result.steps):
             started = time.perf_counter()
-            torch.manual_seed(seed * 1_000_003 + step)
+            _seed_step(seed, step)
             batch = objective.draw([items[index] for index in indices])
             rate = _set_rate(optimizer, learning_rate(config, step, steps, per_epoch))
-            own_loss = _accumulate_gradients(model, objective, batch, config, method.extra_loss, world)
+            own_loss = micro.within_memory(
+                len(batch),
+                partial(_accumulate_gradients, method, objective, batch, config, world),
+                partial(_restart_step, optimizer, seed, step),
+            )
             world.add_gradients(parameters.values())
             (loss,) = world.total([own_loss])
             norm = _clip(parameters.values(), config.max_grad_norm)
@@ -154,7 +162,10 @@ def _training_mode(model: nn.Module, config: TrainingConfig) -> Iterator[None]:
         recompute_activations(model, True)
     model.train()
     try:
-        yield
+        with ExitStack() as stack:
+            if config.compile:
+                stack.enter_context(compiled_blocks(model))
+            yield
     finally:
         model.eval()
         if config.gradient_checkpointing:
@@ -180,28 +191,51 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], weight_decay: float
     return [group for group in groups if group["params"]]
 
 
+def _batches(
+    items: Sequence[Item], objective: Objective[Item], config: TrainingConfig, seed: int, steps: int, start: int
+) -> Iterator[list[int]]:
+    """Indices of the examples of the steps from ``start``, in the order that ``training.order`` names."""
+    order_of: Callable[[int], list[int]] | None = None
+    if config.order == "length_grouped":
+        lengths = [objective.tokens([item]) for item in items]
+        order_of = partial(length_grouped_order, lengths, config.batch_size, seed)
+    return global_batches(len(items), config.batch_size, seed, steps, start, order_of)
+
+
+def _seed_step(seed: int, step: int) -> None:
+    """Random numbers of a step follow from the seed and its number alone."""
+    torch.manual_seed(seed * 1_000_003 + step)
+
+
+def _restart_step(optimizer: torch.optim.Optimizer, seed: int, step: int) -> None:
+    """As if the step had not been tried."""
+    optimizer.zero_grad(set_to_none=True)
+    _seed_step(seed, step)
+
+
 def _accumulate_gradients(
-    model: nn.Module,
+    method: Trainable,
     objective: Objective[Item],
     batch: Sequence[Item],
     config: TrainingConfig,
-    extra_loss: Callable[[], Tensor | None],
     world: World,
+    micro_batch_size: int | None,
 ) -> float:
     """Backward over this process's part of the global batch, in micro-batches.
 
     Returns:
         The part's share of the loss per unit of the global batch, without the method's own term.
     """
+    model = method.backbone
     units, device = objective.units(batch), next(model.parameters()).device
     total = 0.0
-    for micro, weight in _micro_batches(batch, config.micro_batch_size, world, in_step=is_sharded(model)):
+    for micro, weight in _micro_batches(batch, micro_batch_size, world, in_step=is_sharded(model)):
         collated = objective.collate(micro, config.batching)
         loss = objective.loss_sum(model, {name: tensor.to(device) for name, tensor in collated.items()})
         loss = weight * loss / units
         loss.backward()
         total += loss.item()
-    extra = extra_loss() if world.is_main else None  # once: gradients are summed over the processes
+    extra = method.extra_loss() if world.is_main else None  # once: gradients are summed over the processes
     if extra is not None:
         extra.backward()
     return total
