@@ -41,6 +41,8 @@ def _families(group: str, name: str) -> frozenset[str]:
         return families
     if "family" in node:
         return frozenset({node["family"]})
+    if "${task." in str(node.get("epochs")):  # a recipe that takes them from the tasks of one kind
+        return frozenset({"sequence_classifier"})
     if group == "protocol":
         keys = {"pad_first": "causal_lm", "choose_epoch": "sequence_classifier"}
         return frozenset({next((family for key, family in keys.items() if key in node), "image_classifier")})

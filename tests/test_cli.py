@@ -52,7 +52,7 @@ def refusal(
         (("model.source=packaged:none",), ("model.source=packaged:none", "mini_llama")),
         (("task.source.test_rows=3",), ("task.source.test_rows", "task.sources.${scale.name}", "set it there")),
         (("adapter=mine.safetensors",), ("adapter=mine.safetensors", "mode=evaluate")),
-        (("method.recipe=v9",), ("method.recipes.v9", "v9 is none of v5, v3, vision")),
+        (("method.recipe=v9",), ("method.recipes.v9", "v9 is none of v5, v3, glue, vision")),
         (("method=wegeft,lora",), ("method=wegeft,lora",)),
         ((*PAPER, "method.r=4097"), ("method.r=4097", "at most 4096")),
         ((*PAPER, "method.target_modules=[q_proy]"), ("method.target_modules=q_proy", "q_proj")),

@@ -30,6 +30,7 @@ def test_decoder_layers_are_the_blocks() -> None:
         repeated_blocks(nn.Linear(2, 2))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of the compiler's own imports
 def test_the_switch_changes_no_number() -> None:
     with torch.compiler.set_stance("force_eager"):
         compiled, _ = trained(recipe("training.compile=true"))
