@@ -38,6 +38,7 @@ MODES = {
     "samples": "wegeft.inspection:samples",
     "contamination": "wegeft.inspection:contamination",
     "efficiency": "wegeft.efficiency.mode:efficiency",
+    "judge": "wegeft.evaluation.judging.run:judge",
 }
 """Mode → ``module:function`` that takes the :class:`RunConfig`; imported only when chosen."""
 

@@ -14,10 +14,11 @@ from pydantic import Field, SerializeAsAny
 from wegeft.efficiency.config import EfficiencyConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig, Which
+from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.schema import Strict, load_target, validate
 from wegeft.tasks.protocol import BaseProtocol
 
-Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency"]
+Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency", "judge"]
 ScaleName = Literal["mini", "small", "paper"]
 Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
 
@@ -120,6 +121,7 @@ class RunConfig(Strict):
     adapter: str | None
     run: str | None
     samples: SamplesConfig
+    judge: JudgeConfig
     output_dir: str
     records_dir: str
     data: DataConfig

@@ -70,6 +70,7 @@ def test_left_out_rows_are_counted_before_and_after_the_evaluation(tmp_path: Pat
     assert prepared.remarks()["train_rows_skipped"][0] == "boolq/train/1"
     assert len(prepared.remarks()["train_rows_skipped"]) == 8
     found = prepared.evaluate(tiny_llama(), EvaluationConfig(batch_size=4, merge=False, limit=None), tmp_path)
+    assert found is not None
     assert found.n == 16
     assert prepared.remarks()["test_prompts_too_long"]["boolq"] == 1
 

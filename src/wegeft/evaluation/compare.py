@@ -8,7 +8,17 @@ import re
 from collections.abc import Callable
 from typing import Literal
 
-Comparison = Literal["exact", "number", "leading_integer", "math", "program_sandboxed", "program_unsandboxed"]
+Comparison = Literal[
+    "exact",
+    "number",
+    "leading_integer",
+    "math",
+    "program_sandboxed",
+    "program_unsandboxed",
+    "program_elsewhere",
+    "judged",
+    "constraints",
+]
 
 NUMBER_TOLERANCE = 0.001
 """Largest difference of two numbers that count as equal (LLM-Adapters, pyreft and WeGeFT agree on it)."""
@@ -62,6 +72,18 @@ def passes_tests_unsandboxed(extracted: str, gold: str) -> bool:
     return solves(extracted, gold, "unsandboxed")
 
 
+def never_compared(extracted: str, gold: str) -> bool:
+    """Only whether there is anything to compare; the answers are kept and ``mode=judge`` scores them."""
+    return bool(extracted.strip() and gold.strip())
+
+
+def meets_constraints(extracted: str, gold: str) -> bool:
+    """A text that meets every constraint that ``gold`` states."""
+    from wegeft.evaluation.judging.constraints import meets
+
+    return meets(extracted, gold)
+
+
 def _number(text: str) -> float:
     try:
         return float(text.replace(",", ""))
@@ -76,4 +98,7 @@ COMPARISONS: dict[Comparison, Callable[[str, str], bool]] = {
     "math": same_mathematics,
     "program_sandboxed": passes_tests,
     "program_unsandboxed": passes_tests_unsandboxed,
+    "program_elsewhere": never_compared,
+    "judged": never_compared,
+    "constraints": meets_constraints,
 }

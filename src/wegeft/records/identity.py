@@ -15,6 +15,7 @@ RUN_ID_LENGTH = 12
 IGNORED_KEYS: Mapping[str, str] = {
     "mode": "a plan, a run and a re-evaluation of one configuration concern the same result",
     "run": "names a run to look at",
+    "judge": "who judges kept answers; the judgements and the record name the judge and the date",
     "samples": "which answers of a run to look at",
     "force": "says whether to repeat a run, not what the run is",
     "output_dir": "where checkpoints and samples are kept",

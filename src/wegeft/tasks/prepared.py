@@ -54,8 +54,11 @@ class Prepared(Protocol[Item]):
     first_prompt: FirstPrompt | None
     epoch_choice: EpochChoice | None
 
-    def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
-        """Scores of ``model`` on the test sets; every sample is kept in ``folder``."""
+    def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation | None":
+        """Scores of ``model`` on the test sets; every sample is kept in ``folder``.
+
+        None where the samples wait for a judge; :meth:`remarks` then names the command.
+        """
 
     def remarks(self) -> dict[str, Any]:
         """Counted decisions worth recording (rows left out, prompts too long)."""

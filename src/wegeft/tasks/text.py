@@ -4,8 +4,9 @@ Does not: read files (its source does), tokenise (``wegeft.tasks.encoding``) or 
 """
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
@@ -14,12 +15,15 @@ from wegeft.errors import UserError
 from wegeft.evaluation.compare import Comparison
 from wegeft.evaluation.decoding import DecodingConfig
 from wegeft.evaluation.extractors import Extractor
+from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.schema import Strict, load_target
 from wegeft.tasks.base import DataSummary, Example, Task, TaskConfig
 from wegeft.tasks.protocol import BaseProtocol, ProtocolConfig
 from wegeft.tasks.sources import ROW_FIELDS, Row, Source, Split
 
 if TYPE_CHECKING:
+    from wegeft.evaluation.judging.judged import Judged
+    from wegeft.evaluation.samples import Sample
     from wegeft.models import Backbone
     from wegeft.tasks.text_prepared import PreparedText
 
@@ -179,6 +183,24 @@ class TextTask(Task):
         """See :meth:`Task.chance`; test subsets for which it is not known are left away."""
         found = {subset: self.source.chance(subset) for subset in self.config.test_subsets}
         return {subset: value for subset, value in found.items() if value is not None} or None
+
+    @property
+    def judged_later(self) -> bool:
+        """Whether answers are only kept, to be scored by ``mode=judge``."""
+        return False
+
+    def keep_for_judge(self, samples: Sequence["Sample"], folder: Path, generator: str) -> None:
+        """Write what a judge elsewhere needs besides the samples; nothing for most tasks."""
+        del samples, folder, generator
+
+    def judge(self, samples: Sequence["Sample"], folder: Path, config: JudgeConfig) -> "Judged":
+        """Score kept answers that could not be scored when they were written.
+
+        Raises:
+            UserError: this task scores its answers at once, or there is nobody to judge them.
+        """
+        del samples, folder, config
+        raise UserError(f"the answers of task={self.name} need no judge; mode=rescore reads them again.")
 
     def rules(self, subset: str) -> dict[str, tuple[Extractor, Comparison]]:
         """How answers of ``subset`` are read and compared, by name; the first gives the reported score."""

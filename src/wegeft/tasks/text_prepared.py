@@ -12,6 +12,7 @@ from torch import nn
 from wegeft.errors import UserError
 from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
+from wegeft.evaluation.samples import SAMPLES, read_samples
 from wegeft.progress import progress
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import Encoded, EncodedSet, TextEncoder
@@ -34,6 +35,7 @@ class PreparedText:
         self._too_long_prompts: dict[str, int] = {}
         check_test_sets(model, encoder, task, task.test_examples())
         examples = task.train_examples()
+        self._not_judged = ""
         self._not_accepted: dict[str, int] = {}
         self._encoded = self._encode(examples, task.config.accept)
         self.train_items: Sequence[Encoded] = self._encoded
@@ -58,13 +60,17 @@ class PreparedText:
             raise UserError(f"no training row is below task.accept.below_tokens={limit}.")
         return used
 
-    def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
-        """Answers to every test prompt, scored; samples go to ``folder``."""
+    def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation | None":
+        """Answers to every test prompt, scored unless a judge has to; samples go to ``folder``."""
         from wegeft.evaluation.evaluate import evaluate_text
 
         evaluation = evaluate_text(model, self._encoder, self._task, config, folder)
         self._too_long_prompts = dict(evaluation.too_long)
-        return evaluation
+        if not self._task.judged_later:
+            return evaluation
+        self._task.keep_for_judge(read_samples(folder / SAMPLES), folder, folder.name)
+        self._not_judged = f"python run.py mode=judge run={folder.name}"
+        return None
 
     def remarks(self) -> dict[str, Any]:
         """Rows that ``protocol.truncation`` cut or left out; empty lists and zeros are left away."""
@@ -73,6 +79,7 @@ class PreparedText:
             "train_rows_truncated": list(items.truncated),
             "train_rows_skipped": list(items.skipped),
             "test_prompts_too_long": self._too_long_prompts,
+            "not_judged": self._not_judged,
             **self._not_accepted,
         }
         return {name: found for name, found in remarks.items() if found}

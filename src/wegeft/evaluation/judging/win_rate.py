@@ -60,12 +60,14 @@ class Judgement:
         preference: see the module; None if the judge gave none.
         judge: which judge, with its version.
         judged: UTC date.
+        reply: what the judge wrote; empty where that is not known.
     """
 
     instruction: str
     preference: float | None
     judge: str
     judged: str
+    reply: str = ""
 
 
 def win_rate(preferences: Sequence[float | None]) -> WinRate:
@@ -111,10 +113,26 @@ def read_judgements(path: Path) -> list[Judgement]:
         try:
             preference = row["preference"]
             value = None if preference is None else float(preference)
-            found.append(Judgement(row["instruction"], value, row["annotator"], row.get("judged", "unknown")))
+            judged, reply = row.get("judged", "unknown"), row.get("reply", "")
+            found.append(Judgement(row["instruction"], value, row["annotator"], judged, reply))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"judgements {path}, entry {number} is none: {error!r}.") from error
     return found
+
+
+def write_judgements(path: Path, judgements: Sequence[Judgement]) -> None:
+    """Raw judgements as :func:`read_judgements` reads them."""
+    rows = [
+        {
+            "instruction": judgement.instruction,
+            "preference": judgement.preference,
+            "annotator": judgement.judge,
+            "judged": judgement.judged,
+            "reply": judgement.reply,
+        }
+        for judgement in judgements
+    ]
+    write_atomically(path, (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_generations(path: Path, instructions: Sequence[str], outputs: Sequence[str], generator: str) -> None:

@@ -1,0 +1,63 @@
+"""Every answer of a run compared with its reference by a judge, each judgement kept as soon as it is there.
+
+Does not: know how a judge is asked (``endpoint``) or what a win rate is (``win_rate``).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wegeft.errors import UserError
+from wegeft.evaluation.judging.config import JudgeConfig
+from wegeft.evaluation.judging.endpoint import EndpointJudge
+from wegeft.evaluation.judging.judged import Judged
+from wegeft.evaluation.judging.win_rate import Judgement, read_judgements, win_rate, write_judgements
+from wegeft.evaluation.samples import Sample
+from wegeft.progress import progress
+
+
+def judge_answers(samples: Sequence[Sample], asked: Mapping[str, str], kept: Path, config: JudgeConfig) -> Judged:
+    """The win rate of ``samples`` over their gold answers.
+
+    Args:
+        samples: the answers of a run.
+        asked: the bare instruction by uid.
+        kept: file of the judgements so far; what is missing is asked for and added.
+        config: who judges.
+
+    Raises:
+        UserError: judgements are missing and nobody is there to give them, or several judges gave them.
+    """
+    known = {judgement.instruction: judgement for judgement in _known(kept, config)}
+    missing = [sample for sample in samples if asked[sample.uid] not in known]
+    judge = EndpointJudge(config) if missing else None
+    with progress(len(missing), "judge") as advance:
+        for sample in missing:
+            assert judge is not None
+            instruction = asked[sample.uid]
+            known[instruction] = judge.judge(instruction, sample.text, sample.gold)
+            write_judgements(kept, list(known.values()))
+            advance()
+    judgements = [known[asked[sample.uid]] for sample in samples]
+    write_judgements(kept, list(known.values()))
+    subset = samples[0].subset
+    score = win_rate([judgement.preference for judgement in judgements]).as_score(subset)
+    return Judged({subset: score}, (_one_judge(judgements), _days(judgements)))
+
+
+def _known(kept: Path, config: JudgeConfig) -> list[Judgement]:
+    """Judgements made elsewhere, else those that are kept."""
+    if config.annotations is not None:
+        return read_judgements(Path(config.annotations))
+    return read_judgements(kept) if kept.is_file() else []
+
+
+def _one_judge(judgements: Sequence[Judgement]) -> str:
+    names = sorted({judgement.judge for judgement in judgements})
+    if len(names) > 1:
+        raise UserError(f"the answers were judged by {' and '.join(names)}; remove the judgements of all but one.")
+    return names[0]
+
+
+def _days(judgements: Sequence[Judgement]) -> str:
+    days = sorted({judgement.judged for judgement in judgements})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

@@ -1,0 +1,26 @@
+"""Who judges open answers.
+
+Does not: ask anybody.
+"""
+
+from pydantic import Field
+
+from wegeft.schema import Strict
+
+
+class JudgeConfig(Strict):
+    """A judge behind an OpenAI-compatible endpoint, or judgements that were made elsewhere.
+
+    Attributes:
+        base_url: of the endpoint, up to ``/chat/completions``; None asks nobody.
+        model: the judge, as the endpoint calls it.
+        key_variable: environment variable with the endpoint's key; no key is sent where it is empty.
+        annotations: an ``annotations.json`` of the alpaca_eval package, to be taken instead of asking.
+        timeout_seconds: of one judgement.
+    """
+
+    base_url: str | None
+    model: str | None
+    key_variable: str
+    annotations: str | None
+    timeout_seconds: float = Field(gt=0)

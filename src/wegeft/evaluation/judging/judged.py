@@ -1,0 +1,22 @@
+"""What a judge made of kept answers.
+
+Does not: judge.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wegeft.evaluation.result import Score
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Scores of a run that were made after it.
+
+    Attributes:
+        scores: by name.
+        judge: who judged, with a version or the days of the judgements.
+    """
+
+    scores: Mapping[str, Score]
+    judge: tuple[str, str]

@@ -1,0 +1,203 @@
+"""Instruction following: kept answers, a judge on loopback, scores recomputed offline, and the judge by rules."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.composing import run_config
+from tests.tasks.tiny import text_task
+from wegeft import experiment
+from wegeft.errors import UserError
+from wegeft.evaluation.checks import check_gold
+from wegeft.evaluation.compare import is_correct
+from wegeft.evaluation.judging.run import judge
+from wegeft.evaluation.samples import SAMPLES, read_samples
+from wegeft.records.identity import run_id
+from wegeft.records.store import read_record
+from wegeft.tasks.instruction import GENERATIONS, JUDGEMENTS, NO_ANSWER
+
+ROWS = [{"instruction": f"Say {n}.", "output": f"It is {n}.", "dataset": "x", "generator": "y"} for n in range(4)]
+
+
+class Judge(ThreadingHTTPServer):
+    """An OpenAI-compatible endpoint that prefers the answer of the reference, which says "It is"."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.broken_after = 1_000
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Judge
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        self.server.keys.append(self.headers.get("Authorization"))
+        if len(self.server.asked) > self.server.broken_after:
+            self.send_error(401, "no")
+            return
+        first = body["messages"][0]["content"].partition("[Answer A]\n")[2]
+        letter = "A" if first.startswith("It is") else "B"
+        reply = json.dumps({"choices": [{"message": {"content": f"{letter}"}}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Judge]:
+    found = Judge()
+    thread = threading.Thread(target=found.serve_forever)
+    thread.start()
+    yield found
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+def answered(root: Path) -> tuple[str, dict[str, Any]]:
+    """The id and the record of a run with answers that nobody has judged."""
+    for name in ("ultrafeedback/train.json", "alpaca_eval/text_davinci_003_outputs.json"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(ROWS))
+    config = run_config(
+        "task=instruction", "scale=small", "model=mini_llama", "training=mini", f"data.root={root}",
+        "training.max_steps=2", "task.max_new_tokens=6", "runtime.threads=1",
+    )  # fmt: skip
+    experiment.run(config)
+    identity = run_id(config.plain())
+    return identity, read_record(Path("results/records") / f"{identity}.json")
+
+
+def judge_run(identity: str, *overrides: str) -> dict[str, Any]:
+    judge(run_config("mode=judge", f"run={identity}", *overrides))
+    return read_record(Path("results/records") / f"{identity}.json")
+
+
+def test_answers_wait_for_a_judge_and_are_scored_by_one(
+    tmp_path: Path, server: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity, record = answered(tmp_path / "data")
+    folder = Path("runs") / identity
+    assert record["evaluation"] is None
+    assert record["data"]["remarks"]["not_judged"] == f"python run.py mode=judge run={identity}"
+    generations = json.loads((folder / GENERATIONS).read_text())
+    assert [row["instruction"] for row in generations] == [row["instruction"] for row in ROWS]
+    assert set(generations[0]) == {"instruction", "output", "dataset", "generator"}
+
+    with pytest.raises(UserError, match=r"nobody is there to judge: set judge\.base_url"):
+        judge_run(identity)
+
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    endpoint = (f"judge.base_url=http://127.0.0.1:{server.server_port}/v1", "judge.model=tiny")
+    server.broken_after = 2
+    with pytest.raises(UserError, match=r"HTTP 401 no\); those it gave are kept"):
+        judge_run(identity, *endpoint)
+    assert len(json.loads((folder / JUDGEMENTS).read_text())) == 2
+    server.broken_after = 1_000
+    record = judge_run(identity, *endpoint)
+    assert len(server.asked) == 5  # two, the refused one, the two that were missing
+    assert set(server.keys) == {"Bearer secret"}
+    score = record["evaluation"]["scores"]["alpaca_eval"]
+    assert (score["metric"], score["value"], score["n"], score["chance"]) == ("win_rate", 0.0, 4, 0.5)
+    assert record["evaluation"]["extractor"]["name"] == "tiny (pairwise prompt 1)"
+    assert "not_judged" not in record["data"]["remarks"]
+    kept = json.loads((folder / JUDGEMENTS).read_text())
+    assert {(row["preference"], row["annotator"]) for row in kept} == {(1.0, "tiny (pairwise prompt 1)")}
+    assert all(row["reply"] in "AB" and row["judged"].startswith("20") for row in kept)
+
+    again = judge_run(identity)  # offline, from what is kept
+    assert again["evaluation"]["scores"] == record["evaluation"]["scores"]
+    assert len(server.asked) == 5
+
+
+def test_judgements_of_the_alpaca_eval_package_are_taken(tmp_path: Path) -> None:
+    identity, _ = answered(tmp_path / "data")
+    preferences = [2.0, 1.0, 1.5, None]
+    rows = [
+        {"instruction": row["instruction"], "preference": preference, "annotator": "alpaca_eval_gpt4"}
+        for row, preference in zip(ROWS, preferences, strict=True)
+    ]
+    Path("annotations.json").write_text(json.dumps(rows))
+    record = judge_run(identity, "judge.annotations=annotations.json")
+    assert record["evaluation"]["scores"]["alpaca_eval"]["value"] == 0.5
+    assert record["evaluation"]["scores"]["alpaca_eval"]["n"] == 3
+    assert record["evaluation"]["extractor"] == {"name": "alpaca_eval_gpt4", "version": "unknown"}
+
+
+def test_the_rule_judge_scores_the_mini_instructions_at_once() -> None:
+    config = run_config("task=instruction", "training.max_steps=2", "evaluation.limit=4")
+    experiment.run(config)
+    identity = run_id(config.plain())
+    record = read_record(Path("results/records") / f"{identity}.json")
+    assert record["evaluation"]["extractor"]["name"] == "RuleJudge"
+    assert record["evaluation"]["scores"]["constraints"]["n"] == 4
+    assert len(read_samples(Path("runs") / identity / SAMPLES)) == 4
+    with pytest.raises(UserError, match="need no judge; mode=rescore"):
+        judge_run(identity)
+
+
+def test_every_mini_instruction_can_be_met_and_none_is_a_training_one() -> None:
+    task = text_task("task=instruction")
+    check_gold(task, task.test_examples())
+    train = {example.prompt for example in task.train_examples()}
+    assert len(train) == 600
+    tests = task.test_examples()["constraints"]
+    assert len(tests) == 100
+    assert train.isdisjoint(example.prompt for example in tests)
+    for example in task.train_examples():
+        assert is_correct("constraints", example.target, example.gold)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("sun rain!", True),
+        (" sun  rain! ", True),
+        ("rain sun!", False),
+        ("sun rain.", False),
+        ("sun rain rain!", False),
+    ],
+)
+def test_constraints_are_words_in_order_and_an_ending(text: str, right: bool) -> None:
+    assert is_correct("constraints", text, json.dumps({"words": "sun rain", "ending": "!"})) is right
+
+
+def test_a_row_without_an_output_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ultrafeedback" / "train.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps([*ROWS, {"instruction": "?"}]))
+    with pytest.raises(UserError, match="row 4 has no text field `output`"):
+        text_task("task=instruction", "scale=paper", f"data.root={tmp_path}").train_examples()
+
+
+def test_the_published_instructions_are_read(real_data: Path) -> None:
+    task = text_task(
+        "task=instruction",
+        "scale=paper",
+        f"data.root={real_data / 'instruct'}",
+    )
+    examples = task.test_examples()["alpaca_eval"]
+    assert len(examples) == 805
+    assert [example.uid for example in examples if example.gold == NO_ANSWER] == ["alpaca_eval/test/247"]
+    check_gold(task, {"alpaca_eval": examples})
+
+
+def test_the_recipe_of_the_paper_is_the_published_one() -> None:
+    config = run_config("+experiment=instruction_paper")
+    assert (config.training.epochs, config.training.batch_size, config.training.warmup_ratio) == (12, 128, 0.0)
+    assert config.protocol.model_dump()["max_length"] == 768
+    assert config.task["decodings"] == {"greedy": {"no_repeat_ngram": 5, "repetition_penalty": 1.1}}
