@@ -64,7 +64,7 @@ class InstructionTask(TextTask):
 class InstructionFiles(LLMAdaptersFiles):
     """Rows of ``instruction``, ``output`` and perhaps ``input``: Alpaca, UltraFeedback, AlpacaEval's references.
 
-    The gold answer of a test row is the reference output; text-davinci-003 gave an empty one to one of the 805.
+    The gold answer of a test row is the reference output; text-davinci-003 gave an empty one to two of the 805.
     """
 
     def rows(self, subset: str, split: Split) -> Sequence[Row]:
