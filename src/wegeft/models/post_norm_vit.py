@@ -56,9 +56,14 @@ class PostNormViT(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
         self.head = nn.Linear(embed_dim, num_classes)
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, K)."""
+    def forward_features(self, image_BCHW: Tensor) -> Tensor:
+        """Images (B, C, H, W) to normed tokens (B, L, D)."""
         patches_BND = self.patch_embed(image_BCHW)
         x_BLD = torch.cat([self.cls_token.expand(len(patches_BND), -1, -1), patches_BND], dim=1) + self.pos_embed
-        logits_BK: Tensor = self.head(self.norm(self.blocks(x_BLD)[:, 0]))
+        features_BLD: Tensor = self.norm(self.blocks(x_BLD))
+        return features_BLD
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits (B, K)."""
+        logits_BK: Tensor = self.head(self.forward_features(image_BCHW)[:, 0])
         return logits_BK
