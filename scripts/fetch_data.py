@@ -1,10 +1,11 @@
 """Download a task's data files: ``python scripts/fetch_data.py commonsense --root data``, then ``data.root=data``.
 
-Files come from the LLM-Adapters repository into the same layout below ``--root``. An interrupted download goes on where
+Rows come from the LLM-Adapters repository into the same layout below ``--root``, split files of image tasks from the
+official code; where the images of a set are to be had is printed. An interrupted download goes on where
 it stopped, and a file is put in place only when its rows can be read and their number is the published one (and its
 SHA-256, where one is known). Files that are already there and whole are left alone.
 
-Does not: accept anything for you (the licences are printed), or fetch models.
+Does not: accept anything for you (the licences are printed), or fetch models or images.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from omegaconf import OmegaConf
 
 from wegeft.errors import UserError
 from wegeft.progress import Advance, progress
+from wegeft.tasks.image_files import read_split
 from wegeft.tasks.sources import parse_rows
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -34,6 +36,16 @@ LICENCES = (
 )
 SOURCE = "wegeft.tasks.sources.LLMAdaptersFiles"
 """The kind of source whose files lie in that repository."""
+SPLITS_URL = "https://raw.githubusercontent.com/savadikarc/gift/0264614ab88944a84dbe1ab5e5d1aa05ddfcab69/data"
+SPLITS_LICENCE = "Split files: the official code of WeGeFT, MIT. The images are for non-commercial research."
+IMAGES = {
+    "cub": "www.vision.caltech.edu/datasets/cub_200_2011",
+    "nabirds": "dl.allaboutbirds.org/nabirds",
+    "flowers": "www.robots.ox.ac.uk/~vgg/data/flowers/102",
+    "dogs": "vision.stanford.edu/aditya86/ImageNetDogs",
+    "cars": "www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset",
+}
+"""Where people are asked for the terms of each set of images."""
 ATTEMPTS = 5
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
@@ -48,6 +60,24 @@ SHA256 = {
     "dataset/winogrande/test.json": "6946f5209e7114c65c6d04f8f644c5a061af20d730b1cfe158fff3dc44076fb9",
 }
 """SHA-256 of the files whose original bytes are known (LLM-Adapters at commit 816657208af4)."""
+SPLITS_SHA256 = {
+    "cub/train.json": "2c8e8a0e70795ab5a992b51d3ab09aa2621b75bb7b34bb46fef0f910b3261f2d",
+    "cub/val.json": "d2bdc9030fe8682bb8a44fca9d44b7255f641195ac1a77d5f7431ed14d343f81",
+    "cub/test.json": "1fcf560553e94b5e56681a3981d90462de91ab4ba2dd6a2a99e1e3ff71993b6e",
+    "nabirds/train.json": "3dd8255ee2fdfa21b453585b106bf52bce2245aed5fbef1329f85cbd48f5b1ea",
+    "nabirds/val.json": "5827a289857766c2e60d77c76190555affacdc9f91cad0a851357721396f514b",
+    "nabirds/test.json": "ef6e55ec7c5e1b4cad6cabd790c595553e875dd2f7b5938694a328d4b948c69d",
+    "oxfordflowers/train.json": "045ea598b0de30d57a543e04d42f3f4852249fd523503eae10a7d685f91b93d1",
+    "oxfordflowers/val.json": "bc77a0c0ddbba21338bc481ae9fca5a67a3b3660d0ad6e7829c2e56240bcf985",
+    "oxfordflowers/test.json": "da9fc987debf0617d5093462b9d18bdce01faf76e4bc5fd66a52c74c94fbd7bf",
+    "stanforddogs/train.json": "d9bfb65dc50f8e164d2b0d5195baf495c2f2fb184e42d9d774dbf90f4f76e836",
+    "stanforddogs/val.json": "d9a1ebbbc6299bc80d2570c9171ba1d9ab7c8ff869f6dc54232288a6b49b97c1",
+    "stanforddogs/test.json": "aed81b99b13be6ef9196bdb100c66eec0f277bc715bc9f015a2648e3fd9eb42d",
+    "stanfordcars/train.json": "abcbb724f857a73aa9b367dd809f04bfdf52324426de15c376abb459cb6784e7",
+    "stanfordcars/val.json": "2ec20bb97f1ceb2a92a0073126ff8ca3ed83212661bd1362448acbad59cedd2e",
+    "stanfordcars/test.json": "161f18a664fa690cd24538864816bc0fb10854ab92beec17be25c4eef7ffb434",
+}
+"""SHA-256 of the official split files."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +88,15 @@ class RemoteFile:
         path: below the base URL, and below ``--root``.
         rows: published number of rows; None if unknown.
         sha256: of the original bytes; None if unknown.
+        url: where it lies, if not at ``path`` below the base URL.
+        count: number of its rows; raises if one of them cannot be read.
     """
 
     path: str
     rows: int | None
     sha256: str | None
+    url: str | None = None
+    count: Callable[[Path, bytes], int] = lambda path, content: len(parse_rows(path, content))
 
 
 class Interrupted(Exception):
@@ -71,25 +105,34 @@ class Interrupted(Exception):
 
 def main(arguments: Sequence[str] | None = None, configs: Path = CONFIGS, pause_seconds: float = 2.0) -> int:
     """Fetch every file of one task; returns the exit code."""
-    known = sorted(path.stem for path in (configs / "task").glob("*.yaml") if files_of(path))
+    tasks = configs / "task"
+    found = {path.relative_to(tasks).with_suffix("").as_posix(): path for path in tasks.rglob("*.yaml")}
+    known = {name: path for name, path in sorted(found.items()) if files_of(path)}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("task", choices=known)
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder to fill (default: %(default)s)")
     parser.add_argument("--base-url", default=BASE_URL, help="where the files lie (default: %(default)s)")
     options = parser.parse_args(arguments)
-    print(LICENCES)
+    task: Any = OmegaConf.load(known[options.task])
+    subset = task.get("subset")
+    print(LICENCES if subset is None else SPLITS_LICENCE)
     try:
-        for file in files_of(configs / "task" / f"{options.task}.yaml"):
+        for file in files_of(known[options.task]):
             print(f"{file.path}: {fetch(file, options.base_url, options.root, pause_seconds)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if subset is not None:
+        print(f"The images go to {options.root / task.source.images}; they are to be had at https://{IMAGES[subset]}")
     print(f"All files are there; run with data.root={options.root.resolve()}")
     return 0
 
 
 def files_of(task_yaml: Path) -> list[RemoteFile]:
     """The files that the task reads at ``scale=paper``, with their published sizes; none for other kinds of task."""
+    splits = _splits_of(OmegaConf.load(task_yaml))
+    if splits:
+        return splits
     config = OmegaConf.create({"scale": {"name": "paper"}, "task": OmegaConf.load(task_yaml)})
     source = OmegaConf.select(config, "task.sources.paper", default={})
     if source.get("_target_") != SOURCE:
@@ -101,6 +144,24 @@ def files_of(task_yaml: Path) -> list[RemoteFile]:
         path = source[f"{split}_file"].format(subset=subset)
         files.append(RemoteFile(path, source.expected_rows.get(f"{subset}/{split}"), SHA256.get(path)))
     return files
+
+
+def _splits_of(task: Any) -> list[RemoteFile]:
+    """The split files of one of the fine-grained sets; none for anything else."""
+    if task.get("subset") not in IMAGES or "split_file" not in task.get("source", {}):
+        return []
+    template, published = task.source.split_file, task.source.expected_images
+    folder = Path(template).parent.name
+    return [
+        RemoteFile(
+            path=template.format(split=split),
+            rows=rows,
+            sha256=SPLITS_SHA256[f"{folder}/{split}.json"],
+            url=f"{SPLITS_URL}/{folder}/{split}.json",
+            count=lambda path, _: len(read_split(path)),
+        )
+        for split, rows in published.items()
+    ]
 
 
 def fetch(file: RemoteFile, base_url: str, root: Path, pause_seconds: float) -> str:
@@ -115,7 +176,7 @@ def fetch(file: RemoteFile, base_url: str, root: Path, pause_seconds: float) -> 
         return "already there"
     part = target.with_name(target.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    url = f"{base_url.rstrip('/')}/{file.path}"
+    url = file.url or f"{base_url.rstrip('/')}/{file.path}"
     download(url, part, pause_seconds)
     try:
         check(file, part)
@@ -192,7 +253,7 @@ def check(file: RemoteFile, path: Path) -> None:
     found = hashlib.sha256(content).hexdigest()
     if file.sha256 is not None and found != file.sha256:
         raise UserError(f"{path} is not the published file: its SHA-256 is {found}, not {file.sha256}.")
-    rows = len(parse_rows(path, content))
+    rows = file.count(path, content)
     if file.rows is not None and rows != file.rows:
         raise UserError(f"{path} is not the published file: it has {rows} rows, not {file.rows}.")
 

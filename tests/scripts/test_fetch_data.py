@@ -1,5 +1,6 @@
 """Fetching data from a server that drops connections: whole files or one clear sentence."""
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -206,3 +207,19 @@ def test_commonsense_is_sixteen_files_whose_training_rows_are_the_published_170k
     assert len(files) == 16
     assert sum(file.rows or 0 for file in files if file.path.endswith("train.json")) == 170_420
     assert sum(file.sha256 is not None for file in files) == len(fetch_data.SHA256)
+
+
+def test_the_split_files_of_the_fine_grained_sets_are_the_official_ones(real_data: Path, tmp_path: Path) -> None:
+    """Every real file passes the checks; a changed one does not."""
+    for name in ("cub", "nabirds", "flowers", "dogs", "cars"):
+        for file in files_of(fetch_data.CONFIGS / "task" / "fgvc" / f"{name}.yaml"):
+            folder, split = file.path.split("/")[1:]
+            content = gzip.decompress((real_data / "fgvc_splits_gift" / f"{folder}_{split}.gz").read_bytes())
+            target = tmp_path / "whole.json"
+            target.write_bytes(content)
+            fetch_data.check(file, target)
+            assert file.url is not None
+            assert file.url.endswith(f"/data/{folder}/{split}")
+            target.write_bytes(content + b" ")
+            with pytest.raises(UserError, match="is not the published file"):
+                fetch_data.check(file, target)
