@@ -10,7 +10,7 @@ WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_FLAGS ?= --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test tables figures report lint format typecheck lock mini-backbones clean
+.PHONY: help setup run test test-slurm tables figures report lint format typecheck lock mini-backbones clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,9 @@ run: setup ## train WeGeFT on the eight commonsense tasks of the mini world, eva
 
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-slurm: setup ## run the tests that need SLURM, on a cluster of two pretend nodes; installs SLURM (Debian, root)
+	@slurm/testbed/test.sh $(BIN)/python
 
 tables: setup ## render every table from results/
 	OMP_NUM_THREADS=1 $(BIN)/python -m wegeft.tables

@@ -46,4 +46,6 @@ export VIRTUAL_ENV="$PWD/.venv"
 # Bytecode is compiled once here, because PYTHONDONTWRITEBYTECODE would let every process compile it anew.
 .venv/bin/uv pip install --compile-bytecode --requirements requirements.lock
 .venv/bin/uv pip install --no-deps --editable .
+# An older environment has this plugin, whose hydra/launcher=submitit_local would hide ours.
+.venv/bin/uv pip uninstall --quiet hydra-submitit-launcher
 .venv/bin/python scripts/repair_torchvision.py

@@ -152,7 +152,7 @@ def test_other_paths_are_not_taken_for_folders_of_a_machine(text: str) -> None:
 def test_makefile_has_the_promised_targets(project_root: Path) -> None:
     done = subprocess.run(["make", "-s", "help"], cwd=project_root, capture_output=True, text=True, check=True)
     targets = {line.split()[0] for line in done.stdout.splitlines()}
-    assert {"setup", "run", "test", "tables", "mini-backbones"} <= targets
+    assert {"setup", "run", "test", "test-slurm", "tables", "mini-backbones"} <= targets
 
 
 def test_what_the_makefile_calls_exists(project_root: Path) -> None:
@@ -164,10 +164,16 @@ def test_what_the_makefile_calls_exists(project_root: Path) -> None:
     assert [path for path in paths if not (project_root / path).is_file()] == []
 
 
-def test_ci_runs_lint_types_and_tests(project_root: Path) -> None:
+def test_ci_runs_lint_types_and_tests_and_ends_with_their_closing_line(project_root: Path) -> None:
     ci = project_root / ".ci" / "run"
     assert os.access(ci, os.X_OK)
-    assert ci.read_text().splitlines()[-1] == "make lint typecheck test"
+    lines = ci.read_text().splitlines()
+    assert [line for line in lines if line.startswith("make ")] == [
+        "make lint typecheck",
+        'make test | tee "$closing"',
+        "make test-slurm",
+    ]
+    assert lines[-1] == 'tail -n 1 "$closing"'
 
 
 def statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

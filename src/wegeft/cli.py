@@ -67,6 +67,8 @@ def main() -> None:
         raise SystemExit(ended.code) from ended
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(explain(error))
+    except UserError as error:  # of a launcher; those of a run end in `_carry_out`
+        _refuse(str(error), error.exit_code)
 
 
 def _job(composed: DictConfig) -> None:
@@ -91,7 +93,7 @@ def _carry_out(composed: DictConfig) -> None:
     except UserError as error:
         _refuse(str(error), error.exit_code)
     except InterpolationKeyError as error:
-        _refuse(_dead_end(error, composed))
+        _refuse(dead_end(error, composed))
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
@@ -142,7 +144,7 @@ def _unknown_key(key: str) -> str:
     return f"{key} is not a key of {where}{did_you_mean(name, known)}; its keys are {', '.join(sorted(known))}."
 
 
-def _dead_end(error: InterpolationKeyError, composed: DictConfig) -> str:
+def dead_end(error: InterpolationKeyError, composed: DictConfig) -> str:
     """The sentence for a value that is taken from a place that does not exist, e.g. of a recipe that is unknown."""
     found = re.search(r"Interpolation key '([^']+)' not found", str(error))
     place = found.group(1) if found else ""

@@ -8,6 +8,7 @@ hash data or configs.
 
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import subprocess
@@ -24,6 +25,8 @@ PROJECT_ROOT = PACKAGE_ROOT.parents[1]
 LOCK_FILES = ("requirements.lock", "uv.lock", "pylock.toml")
 # Generated or published numbers: no run reads them, and a sweep writes them while it runs.
 NOT_CODE = ("results", "runs", "outputs")
+# In the root of a snapshot (`wegeft.cluster.snapshot`): the state of git when it was taken and the hash of every file.
+SNAPSHOT_FILE = "SNAPSHOT.json"
 # What a result can depend on. The origin matters as much as the version: a vendored fork imported in place of
 # the released package has made whole tables irreproducible (LLM-Adapters issue 26).
 KEY_PACKAGES = (
@@ -56,7 +59,7 @@ def collect_provenance(command: Sequence[str]) -> dict[str, Any]:
     """
     return {
         "command": [str(part) for part in command],
-        "git": git_state(PACKAGE_ROOT),
+        "git": snapshot_state(PROJECT_ROOT) or git_state(PACKAGE_ROOT),
         "lock_files": lock_files(PROJECT_ROOT),
         "packages": packages(),
         "python": platform.python_version(),
@@ -94,6 +97,28 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         "modified": len(lines) - untracked,
         "untracked": untracked,
     }
+
+
+def snapshot_state(root: Path) -> dict[str, Any] | None:
+    """What :func:`git_state` said when the snapshot at ``root`` was taken; None where ``root`` is no snapshot.
+
+    Files of the snapshot that were changed since count as modified.
+    """
+    path = root / SNAPSHOT_FILE
+    if not path.is_file():
+        return None
+    facts = json.loads(path.read_bytes())
+    state: dict[str, Any] | None = facts["git"]
+    changed = sum(_sha256(root / name) != digest for name, digest in facts["files"].items())
+    if state is not None and changed:
+        state |= {"dirty": True, "modified": state["modified"] + changed}
+    return state
+
+
+def listed_files(root: Path) -> list[str] | None:
+    """Names, relative to ``root``, of what git tracks or does not ignore there; None without git."""
+    listing = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return None if listing is None else sorted({name for name in listing.split("\0") if name})
 
 
 def lock_files(root: Path) -> dict[str, str]:
@@ -151,6 +176,11 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _sha256(path: Path) -> str | None:
+    """The hash of a file; None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

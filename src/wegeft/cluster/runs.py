@@ -1,0 +1,76 @@
+"""Runs as a cluster sees them: overrides to type, an id to name the job by, a folder to log to.
+
+Does not: submit them, or load anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+
+from wegeft.cli import CONFIG_FOLDER, dead_end, explain, to_run_config
+from wegeft.cluster.start import Start
+from wegeft.config import RunConfig
+from wegeft.errors import UserError
+from wegeft.records.identity import run_id
+from wegeft.records.store import record_path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run to submit: what is typed after ``python run.py``, and what follows from it."""
+
+    overrides: tuple[str, ...]
+    run_id: str
+    folder: Path
+    record: Path
+    force: bool
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its record and was not told to be run again."""
+        return self.record.is_file() and not self.force
+
+    @property
+    def start(self) -> Start:
+        """What its job does."""
+        return Start(self.overrides, self.run_id, str(self.folder))
+
+
+def composed(overrides: Sequence[str]) -> Run:
+    """The run of ``python run.py OVERRIDES``.
+
+    Raises:
+        UserError: the overrides do not make a valid configuration.
+    """
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            configuration = hydra.compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    return checked(configuration, overrides)
+
+
+def checked(configuration: DictConfig, overrides: Sequence[str]) -> Run:
+    """The run of a composed ``configuration``; `UserError` as :func:`composed`."""
+    try:
+        config = to_run_config(configuration)
+    except InterpolationKeyError as error:
+        raise UserError(dead_end(error, configuration)) from error
+    return run_of(config, overrides)
+
+
+def run_of(config: RunConfig, overrides: Sequence[str]) -> Run:
+    """The run of a checked ``config``, which ``python run.py OVERRIDES`` has."""
+    identity = run_id(config.plain())
+    return Run(
+        overrides=tuple(overrides),
+        run_id=identity,
+        folder=Path(config.output_dir) / identity,
+        record=record_path(identity, Path(config.records_dir)),
+        force=config.force,
+    )
