@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from tests.composing import run_config
 from wegeft import experiment
@@ -13,6 +15,7 @@ from wegeft.errors import UserError
 from wegeft.exits import DIVERGED
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
+from wegeft.training import evidence
 
 SHORT = ("training.max_steps=3", "evaluation.limit=2", "runtime.threads=1")
 
@@ -41,6 +44,11 @@ def test_a_run_leaves_a_valid_record_and_its_parts() -> None:
     specials = record["prompt"]["special_tokens"]
     assert record["prompt"]["input_ids"].count(specials["bos"]) == 1
     assert record["parameters"]["trainable"] > 0
+    assert record["training"]["diverging"] is False
+    resources = record["resources"]
+    assert resources["disk_bytes"] > (folder / "adapter.safetensors").stat().st_size
+    assert resources["host_peak_bytes"] >= record["training"]["peak_memory_bytes"] > 0
+    assert (resources["processes"], resources["gpu_peak_bytes"] is None) == (1, not torch.cuda.is_available())
     assert set(record["data"]["hashes"]) >= {"boolq/train", "boolq/test"}
 
 
@@ -115,6 +123,12 @@ def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:
     assert record["status"] == "diverged"
     assert "the step was not taken" in record["error"]
     assert record["evaluation"] is None
+    folder = Path("runs") / record["run_id"]
+    facts = json.loads((folder / evidence.FACTS).read_text())
+    assert facts["step"] == record["training"]["steps"]
+    assert "nan" in (facts["loss"], facts["gradient_norm"]) or "inf" in (facts["loss"], facts["gradient_norm"])
+    batch = load_file(folder / evidence.TENSORS)
+    assert len(batch["input_ids"]) == len(facts["examples"]) == config.training.batch_size
 
 
 def test_random_weights_report_no_score_unless_they_are_the_control() -> None:

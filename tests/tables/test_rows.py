@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.records.factory import SUBSETS, make_config, make_record
+from wegeft.tables.cells import seeds_text
 from wegeft.tables.rows import OurRow, Statistic, differing_settings, make_rows
 
 
@@ -118,3 +119,11 @@ def test_order_does_not_matter() -> None:
     for turn in range(5):
         random.Random(turn).shuffle(records)
         assert make_rows(records) == expected
+
+
+def test_a_seed_that_got_worse_in_training_is_named() -> None:
+    records = [_with(0.5, seed=seed) for seed in (42, 43, 44)]
+    records[1]["training"]["diverging"] = True
+    records[2]["training"]["diverging"] = False
+    (row,) = make_rows(records)
+    assert seeds_text(row) == "3 (43 got worse in training)"

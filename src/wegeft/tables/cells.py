@@ -125,6 +125,9 @@ def seeds_text(row: OurRow) -> str:
     if row.broken:
         ends = ", ".join(f"{run['config']['seed']} {run['status']}" for run in row.broken)
         text = f"{len(row.scored)} of {len(row.runs)} ({ends})"
+    worse = [str(run["config"]["seed"]) for run in row.scored if (run["training"] or {}).get("diverging")]
+    if worse:
+        text += f" ({', '.join(worse)} got worse in training)"
     if row.dirty:
         text += f" ({row.dirty} of them †)"
     return text
