@@ -41,7 +41,8 @@ class Penalised(Everything):
     """Adds a term of its own to the loss, which must count once and not once per process."""
 
     def extra_loss(self) -> Tensor | None:
-        return 0.1 * self.backbone.lm_head.weight.square().sum()
+        penalty: Tensor = 0.1 * self.backbone.lm_head.weight.square().sum()
+        return penalty
 
 
 def losses(method: Trainable, *overrides: str) -> list[float]:
@@ -56,7 +57,7 @@ def state(method: Trainable) -> dict[str, Tensor]:
 
 def answers(folder: Path) -> list[list[Any]]:
     """The answers to seven questions in batches of two, and how many were asked here; each answer names its batch."""
-    asked = []
+    asked: list[int] = []
 
     def answer(batch: Sequence[int]) -> list[Answer]:
         asked.extend(batch)
@@ -73,7 +74,8 @@ def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     place = Path(folder)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
-    world, found = current(), {}
+    world = current()
+    found: dict[str, Any] = {}
     found["penalised"] = losses(penalised := Penalised())
     save_file(state(penalised), place / f"penalised-{rank}.safetensors")
     for kind in KINDS:

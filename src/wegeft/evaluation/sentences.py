@@ -4,16 +4,18 @@ Does not: merge or load adapters, or choose an epoch.
 """
 
 import hashlib
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from wegeft.evaluation.generate import batches
+from wegeft.evaluation.journal import Answer, Journal, fingerprint, keep
 from wegeft.evaluation.metrics import METRICS, Metric
 from wegeft.evaluation.result import Evaluation, Score, accuracy
-from wegeft.evaluation.samples import Sample, write_samples
+from wegeft.evaluation.rounds import answer_all
+from wegeft.evaluation.samples import Sample
 from wegeft.progress import progress
 from wegeft.tasks.sentence_encoding import EncodedPair, SentenceEncoder
 from wegeft.training.sentence_objective import logits
@@ -24,24 +26,41 @@ SCORE_RANGE = 5.0
 """Scores lie between 0 and this (STS-B)."""
 
 
-@torch.inference_mode()
 def predict(
     model: nn.Module, encoder: SentenceEncoder, examples: Sequence[EncodedPair], batch_size: int
 ) -> list[float]:
     """Class ids, or scores where the head has one output, in the order of ``examples``."""
-    device = next(model.parameters()).device
-    order = sorted(range(len(examples)), key=lambda position: -len(examples[position].input_ids))
     found = [0.0] * len(examples)
     with progress(len(examples), "evaluate") as advance:
-        for first in range(0, len(order), batch_size):
-            positions = order[first : first + batch_size]
-            batch = encoder.collate([examples[position] for position in positions])
-            logits_BK = logits(model, {name: tensor.to(device) for name, tensor in batch.items()})
-            values_B = logits_BK[:, 0] if logits_BK.shape[1] == 1 else logits_BK.argmax(dim=-1)
-            for position, value in zip(positions, values_B.tolist(), strict=True):
-                found[position] = float(value)
+        for positions in batches([example.input_ids for example in examples], batch_size):
+            values = _predict_batch(model, encoder, [examples[position] for position in positions])
+            for position, value in zip(positions, values, strict=True):
+                found[position] = value
             advance(len(positions))
     return found
+
+
+@torch.inference_mode()
+def _predict_batch(model: nn.Module, encoder: SentenceEncoder, examples: Sequence[EncodedPair]) -> list[float]:
+    device = next(model.parameters()).device
+    logits_BK = logits(model, {name: tensor.to(device) for name, tensor in encoder.collate(examples).items()})
+    values_B = logits_BK[:, 0] if logits_BK.shape[1] == 1 else logits_BK.argmax(dim=-1)
+    return [float(value) for value in values_B.tolist()]
+
+
+def _predict_on(
+    model: nn.Module, encoder: SentenceEncoder, examples: Sequence[EncodedPair], batch_size: int, journal: Journal
+) -> list[float]:
+    """As `predict`, from where ``journal`` stopped, and shared by all processes."""
+
+    def answer(positions: Sequence[int]) -> list[Answer]:
+        values = _predict_batch(model, encoder, [examples[position] for position in positions])
+        return [Answer(repr(value), tokens=0) for value in values]
+
+    together = batches([example.input_ids for example in examples], batch_size)
+    with progress(len(examples), "evaluate") as advance:
+        found = answer_all([e.pair.uid for e in examples], together, answer, journal, model, advance)
+    return [float(given.text) for given in found]
 
 
 def measure(metric: Metric, predicted: Sequence[float], examples: Sequence[EncodedPair]) -> float:
@@ -73,8 +92,9 @@ def evaluate_sentences(
         batch_size: examples at once.
         folder: the run's own folder.
     """
-    started = time.perf_counter()
-    predicted = predict(model.eval(), encoder, examples, batch_size)
+    model.eval()
+    with Journal(folder, fingerprint(model, [(e.pair.uid, _sha256(e)) for e in examples])) as journal:
+        predicted = _predict_on(model, encoder, examples, batch_size, journal)
     samples = [_sample(subset, e, value, labels) for e, value in zip(examples, predicted, strict=True)]
     if metric == "accuracy":
         score = accuracy(subset, [sample.score == 1.0 for sample in samples], chance)
@@ -84,8 +104,8 @@ def evaluate_sentences(
         scores={subset: score},
         mean=score.value,
         n=len(samples),
-        samples_path=write_samples(samples, folder),
-        seconds=time.perf_counter() - started,
+        samples_path=keep(samples, folder, journal),
+        seconds=journal.seconds,
         tokens_generated=0,
         batch_size=batch_size,
         extractor={"name": RULE, "version": str(RULE_VERSION)},
@@ -102,7 +122,7 @@ def _sample(subset: str, example: EncodedPair, value: float, labels: tuple[str, 
     return Sample(
         uid=pair.uid,
         subset=subset,
-        prompt_sha256=hashlib.sha256(f"{pair.first}\t{pair.second or ''}".encode()).hexdigest(),
+        prompt_sha256=_sha256(example),
         prompt_ids_n=len(example.input_ids),
         text=text,
         extracted=text,
@@ -111,3 +131,7 @@ def _sample(subset: str, example: EncodedPair, value: float, labels: tuple[str, 
         extractor=RULE,
         extractor_version=RULE_VERSION,
     )
+
+
+def _sha256(example: EncodedPair) -> str:
+    return hashlib.sha256(f"{example.pair.first}\t{example.pair.second or ''}".encode()).hexdigest()

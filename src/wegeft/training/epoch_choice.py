@@ -14,6 +14,7 @@ from wegeft.files import write_atomically
 from wegeft.methods.base import Method
 from wegeft.tasks.prepared import EpochChoice
 from wegeft.training import adapter_file
+from wegeft.training.distributed import current
 from wegeft.training.logger import Log
 
 BEST, VALUES = "best_epoch.safetensors", "epochs.json"
@@ -49,9 +50,11 @@ class BestEpoch:
         value = self._choice.judge(model)
         model.train()
         before = self._values()[: epoch - 1]  # an epoch that a kill made us repeat is judged again
-        if not before or value > max(before):  # among equals, the first
-            adapter_file.save(self._method, self._folder / BEST)
-        write_atomically(self._folder / VALUES, json.dumps([*before, value]).encode())
+        if current().is_main:
+            if not before or value > max(before):  # among equals, the first
+                adapter_file.save(self._method, self._folder / BEST)
+            write_atomically(self._folder / VALUES, json.dumps([*before, value]).encode())
+        current().collect(None)  # nobody goes on, or reads these files, before they are written
 
     def _values(self) -> list[float]:
         path = self._folder / VALUES
