@@ -50,7 +50,7 @@ def generate(
             on_answer(position, ids)
 
 
-def batches(prompts_ids: Sequence[list[int]], batch_size: int) -> list[list[int]]:
+def batches(prompts_ids: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
     """Positions of the prompts that are decoded together, longest first."""
     order = sorted(range(len(prompts_ids)), key=lambda position: (-len(prompts_ids[position]), position))
     return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
