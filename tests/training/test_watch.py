@@ -23,7 +23,7 @@ def test_a_run_that_does_not_move_is_ended_with_a_message() -> None:
     done = subprocess.run([sys.executable, "-c", STALL], check=False, capture_output=True, text=True)
     assert done.returncode == STALLED
     assert "error: nothing has moved for 0.002 minutes (runtime.stall_minutes); this process ends." in done.stderr
-    assert 'File "<string>", line 6 in <module>' in done.stderr  # where it hung
+    assert 'File "<string>", line 7 in <module>' in done.stderr  # where it hung
 
 
 def test_nobody_watches_any_more_once_the_run_is_over() -> None:
