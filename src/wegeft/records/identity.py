@@ -73,13 +73,15 @@ def _without(node: Mapping[str, Any], prefix: str, dropped: frozenset[str]) -> d
     for key, value in node.items():
         path = f"{prefix}{key}"
         if path not in dropped:
-            kept[key] = _without(value, f"{path}.", dropped) if isinstance(value, Mapping) else value
+            kept[key] = _without(value, f"{path}.", dropped) if isinstance(value, dict | Mapping) else value
     return kept
 
 
 def _canonical(value: Any) -> Any:
     """``value`` with string keys, lists for tuples, and integers for floats that are whole."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):  # most values; asking the abstract Mapping first would take half of the time
+        return value
+    if isinstance(value, dict | Mapping):
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(item) for item in value]

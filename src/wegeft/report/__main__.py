@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("records", "paper"):
             if not getattr(options, name).is_dir():
                 raise UserError(f"--{name}={getattr(options, name)} is not a folder.")
-        rendering = make_all(options.records, options.paper)
+        rendering = make_all(options.records, options.paper, curves=True)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _check_folders(options)
-        rendering = render_all(options.records, options.paper, options.out, options.definitions)
+        curves = options.figures is not None
+        rendering = render_all(options.records, options.paper, options.out, options.definitions, curves)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

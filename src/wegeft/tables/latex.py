@@ -1,5 +1,7 @@
 """A table as LaTeX; needs the package booktabs and no other. Does not: choose or round numbers."""
 
+from functools import cache
+
 from wegeft.tables.table import Block, Cell, Row, Table
 
 _SPECIAL = str.maketrans(
@@ -55,6 +57,7 @@ def render(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+@cache  # a large table says the same things over and over
 def escape(text: str) -> str:
     """Text without meaning to TeX; a character that has no name here becomes a question mark."""
     spelled = " ".join(text.split()).translate(_SPECIAL)

@@ -10,7 +10,7 @@ Does not: choose which rows are compared, or render.
 import gc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -170,15 +170,14 @@ def rank_rows(rows: Sequence[OurRow], subsets: Sequence[str]) -> list[Ranking] |
     seeds = reduce(lambda kept, row: kept & _seeds(row), rows, _seeds(rows[0])) if rows else set()
     if len(rows) < 2 or not seeds:
         return None
-    generator = np.random.default_rng(0)
-    picks = generator.multinomial(len(seeds), [1 / len(seeds)] * len(seeds), size=RESAMPLES) / len(seeds)
+    picks = _draws(len(seeds), 0)
     kept = [_answers_of(row, subsets) for row in rows]
     total = np.zeros((RESAMPLES, len(rows)))
-    for subset in subsets:
+    for number, subset in enumerate(subsets, start=1):
         answers = _stacked(kept, sorted(seeds), subset)
         if answers is None:
             return None
-        total += _resampled(generator, answers, picks) / len(subsets)
+        total += _resampled(answers, _draws(answers.shape[2], number), picks) / len(subsets)
     return _summarise(total, rows)
 
 
@@ -191,12 +190,22 @@ def _stacked(kept: "Sequence[_AllAnswers]", seeds: Sequence[int], subset: str) -
     return np.array([[one[1] for one in line if one] for line in found])
 
 
-def _resampled(generator: np.random.Generator, answers: Floats, picks: Floats) -> Floats:
+@cache
+def _draws(count: int, number: int) -> NDArray[np.int16]:
+    """How often each of ``count`` things is drawn in each resample, shape (resamples, count).
+
+    Draws with another ``number`` are independent; the same ones serve all contests, for drawing them takes longest.
+    """
+    drawn = np.random.default_rng([number, count]).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return drawn.astype(np.int16)
+
+
+def _resampled(answers: Floats, questions: NDArray[np.int16], seeds: NDArray[np.int16]) -> Floats:
     """Scores of every row in every resample, shape (resamples, rows)."""
-    count = answers.shape[2]
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=len(picks)) / count
-    per_seed = np.einsum("bn,rsn->brs", weights, answers, optimize=True)
-    return np.asarray(np.einsum("brs,bs->br", per_seed, picks))
+    rows, runs, count = answers.shape
+    sums = questions.astype(np.float64) @ answers.reshape(rows * runs, count).T
+    per_seed = sums.reshape(len(questions), rows, runs) / count
+    return np.asarray(np.einsum("brs,bs->br", per_seed, seeds / runs))
 
 
 def _summarise(scores: Floats, rows: Sequence[OurRow]) -> list[Ranking]:

@@ -37,9 +37,12 @@ class Rendering:
     problems: tuple[Problem, ...]
 
 
-def make_all(records_dir: Path, paper: Path, definitions: Path = DEFINITIONS) -> Rendering:
-    """Every table of the records in ``records_dir``; a broken input costs the tables that need it and no other."""
-    records, problems = read_records(records_dir)
+def make_all(records_dir: Path, paper: Path, definitions: Path = DEFINITIONS, curves: bool = False) -> Rendering:
+    """Every table of the records in ``records_dir``; a broken input costs the tables that need it and no other.
+
+    No table shows a loss curve; whoever draws the rows asks for their ``curves``.
+    """
+    records, problems = read_records(records_dir, curves)
     loaded = load_definitions(definitions)
     rows = make_rows(records)
     tables, more = make_tables(rows, paper, loaded, known_tasks())
@@ -47,9 +50,11 @@ def make_all(records_dir: Path, paper: Path, definitions: Path = DEFINITIONS) ->
     return Rendering((*tables, *steps), tuple(rows), tuple(loaded), (*problems, *more, *unread))
 
 
-def render_all(records_dir: Path, paper: Path, out: Path, definitions: Path = DEFINITIONS) -> Rendering:
+def render_all(
+    records_dir: Path, paper: Path, out: Path, definitions: Path = DEFINITIONS, curves: bool = False
+) -> Rendering:
     """Write every table to ``out``; tables of an earlier rendering that no longer exist are removed."""
-    rendering = make_all(records_dir, paper, definitions)
+    rendering = make_all(records_dir, paper, definitions, curves)
     out.mkdir(parents=True, exist_ok=True)
     _remove_old(out, {table.name for table in rendering.tables})
     for table in rendering.tables:
