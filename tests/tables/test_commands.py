@@ -20,7 +20,7 @@ SECTIONS = [(one, section) for one in load_definitions() if not one.planned for 
 
 def _compose(line: str) -> dict[str, Any]:
     words = [word for word in shlex.split(line)[2:] if word != "-m"]
-    words = [f"seed={word.partition('=')[2].partition(',')[0]}" if word.startswith("seed=") else word for word in words]
+    words = [word.partition(",")[0] if word.startswith(("seed=", "task=")) else word for word in words]
     with hydra.initialize(version_base="1.3", config_path="../../configs"):
         composed = OmegaConf.to_container(hydra.compose("config", overrides=words), resolve=True)
     assert isinstance(composed, dict)

@@ -77,9 +77,8 @@ def _of_ratios(table: Table, out: Path) -> list[str]:
 
 def _of_rows(rows: Sequence[OurRow], out: Path) -> list[str]:
     stems = []
-    places = sorted({(row.key.task, row.key.scale, row.key.protocol, row.key.model) for row in rows})
-    for place in places:
-        mine = [row for row in rows if (row.key.task, row.key.scale, row.key.protocol, row.key.model) == place]
+    for place in sorted({_place(row) for row in rows}):
+        mine = [row for row in rows if _place(row) == place]
         title = ", ".join(place)
         stem = "_".join(_safe(name) for name in place)
         rates = _rates(mine)
@@ -93,6 +92,13 @@ def _of_rows(rows: Sequence[OurRow], out: Path) -> list[str]:
             save(figure, out / f"{stem}_loss")
             stems.append(f"{stem}_loss")
     return stems
+
+
+def _place(row: OurRow) -> tuple[str, str, str, str]:
+    """What runs must share to be drawn together; some tasks are one of several sets of their name."""
+    subset = row.config["task"].get("subset")
+    task = f"{row.key.task}/{subset}" if subset else row.key.task
+    return task, row.key.scale, row.key.protocol, row.key.model
 
 
 def _rates(rows: Sequence[OurRow]) -> dict[str, list[list[tuple[float, float]]]]:

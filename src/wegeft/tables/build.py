@@ -22,6 +22,7 @@ from wegeft.tables.cells import (
 from wegeft.tables.commands import command, command_for_more_seeds
 from wegeft.tables.comparisons import Contest, below_best, comparison_tables, hold
 from wegeft.tables.definition import Definition, Expected, Published, Section
+from wegeft.tables.joined import join
 from wegeft.tables.notes import about, notes
 from wegeft.tables.published import PublishedRow, load_published
 from wegeft.tables.reproduction import Check, check_row
@@ -68,6 +69,7 @@ def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) ->
         UserError: a published file is broken, or lacks a column or label that the definition names.
     """
     mine = [row for row in rows if row.key.task == definition.task and row.key.model not in definition.left_out]
+    mine = join(mine, definition.counted) if definition.joined else mine
     sections = list(definition.sections)
     if definition.derived_sections:
         claimed = {_place(section) for section in sections}
@@ -137,7 +139,7 @@ def _add_our_block(draft: _Draft, definition: Definition, section: Section, mode
     for expected, found in _sorted_out(section, rows):
         own_lines = _our_lines(definition, expected, found)
         lines += own_lines
-        draft.shown += [(line.label, row) for line, row in zip(own_lines, found, strict=False)]
+        draft.shown += [shown for line, row in zip(own_lines, found, strict=False) for shown in _parts(line.label, row)]
         draft.commands += _missing(definition, section, model, expected, found)
         if found:
             fullest = max(range(len(found)), key=lambda index: len(found[index].scored))
@@ -230,10 +232,32 @@ def _missing(
     # A trial on a few questions fills no cell: the whole run is still to be made, and the trial needs no more seeds.
     whole = [row for row in rows if not row.limited]
     if not whole:
-        names = (expected.method, definition.task, section.scale, model, section.protocol)
+        names = (expected.method, ",".join(definition.choices), section.scale, model, section.protocol)
         return [command(*names, definition.seeds, (*section.overrides, *expected.overrides))]
+    if definition.joined:
+        return [line for row in whole for line in _missing_subsets(definition, section, model, expected, row)]
     lacking = [(row, [seed for seed in definition.seeds if seed not in row.seeds]) for row in whole]
     return [command_for_more_seeds(row, seeds) for row, seeds in lacking if seeds]
+
+
+def _parts(label: str, row: OurRow) -> list[tuple[str, OurRow]]:
+    """What the appendix lists of a row: a joined one has settings for each subset."""
+    if not row.parts:
+        return [(label, row)]
+    return [(f"{label}, {' '.join(sorted(part.runs[0]['data']['test_examples']))}", part) for part in row.parts]
+
+
+def _missing_subsets(
+    definition: Definition, section: Section, model: str, expected: Expected, row: OurRow
+) -> list[str]:
+    """Commands for what a joined row lacks, by subset."""
+    lines = []
+    for choice, subset in zip(definition.choices, definition.counted, strict=True):
+        seeds = [seed for seed in definition.seeds if seed not in row.seeds_of(subset)]
+        if seeds:
+            names = (expected.method, choice, section.scale, model, section.protocol)
+            lines.append(command(*names, seeds, (*section.overrides, *expected.overrides)))
+    return lines
 
 
 def _add_published_blocks(

@@ -115,7 +115,7 @@ def facts_of_our_row(row: OurRow) -> dict[str, Any]:
         "commits": " ".join(sorted(commits)),
         "data": row.key.data,
         "recipe": row.key.recipe,
-        "run_ids": " ".join(run["run_id"] for run in row.runs),
+        "run_ids": " ".join(run["run_id"] for part in row.parts or (row,) for run in part.runs),
     }
 
 
@@ -148,14 +148,17 @@ def _extra(definition: Definition, row: OurRow, extra: Extra) -> Cell:
 
 
 def _learning_rate(row: OurRow) -> str:
-    """As configured; a method that trains nothing has none."""
-    rate = row.config.get("training", {}).get("learning_rate")
+    """As configured; a method that trains nothing has none, and a joined row may have one for each set."""
+    rates = {part.config.get("training", {}).get("learning_rate") for part in row.parts or (row,)} - {None}
     trains = row.runs[0]["parameters"]["trainable"] + row.runs[0]["parameters"]["head"] > 0
-    return f"{rate:g}" if rate is not None and trains else ""
+    if not rates or not trains:
+        return ""
+    return f"{rates.pop():g}" if len(rates) == 1 else "by set"
 
 
 def _steps(row: OurRow) -> str:
-    counts = sorted({run["training"]["steps"] for run in row.scored if run["training"]})
+    runs = [run for part in row.parts or (row,) for run in part.scored]
+    counts = sorted({run["training"]["steps"] for run in runs if run["training"]})
     return "–".join(f"{count:,}" for count in (counts if len(counts) < 2 else (counts[0], counts[-1])))
 
 

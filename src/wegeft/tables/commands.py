@@ -26,10 +26,18 @@ def command(
         f"model={model}",
         f"protocol={protocol}",
         *more,
-        f"seed={','.join(str(seed) for seed in seeds)}",
     ]
-    sweep = ["-m"] if len(seeds) > 1 else []
-    return shlex.join(["python", "run.py", *sweep, *words])
+    return sweep_command(words, seeds)
+
+
+def sweep_command(words: Iterable[str], seeds: Sequence[int]) -> str:
+    """The line for a shell that makes the run of ``words`` with each of ``seeds``, whatever seed ``words`` name.
+
+    ``words`` may be a sweep themselves (``task=glue/cola,glue/rte``).
+    """
+    kept = [word for word in words if not word.startswith("seed=")]
+    sweep = ["-m"] if len(seeds) > 1 or any("," in _BRACKETS.sub("", word) for word in kept) else []
+    return shlex.join(["python", "run.py", *sweep, *kept, f"seed={','.join(str(seed) for seed in seeds)}"])
 
 
 def command_for_more_seeds(row: OurRow, seeds: Sequence[int]) -> str:

@@ -123,6 +123,7 @@ class Definition(Strict):
         name: stem of the YAML file, and of sections that no one declared.
         title: caption of sections that no one declared.
         task: name of the task whose records belong here.
+        joined: every subset is a task of its own (``task=TASK/SUBSET``); a row joins the runs of one method on them.
         planned: the task is not built yet; only published rows and open cells can be shown.
         metric: what the numbers are, for the header.
         factor: what a recorded score is multiplied by for printing (100: fractions as percentages).
@@ -140,6 +141,7 @@ class Definition(Strict):
     name: str
     title: str
     task: str
+    joined: bool = False
     planned: bool = False
     metric: str
     factor: float = 100.0
@@ -159,6 +161,11 @@ class Definition(Strict):
         """The subsets that the mean covers, each once."""
         names = (subset for column in self.columns if column.counted for subset in column.subsets)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What ``task=`` is given, one after the other, to make all runs of a row."""
+        return tuple(f"{self.task}/{subset}" for subset in self.counted) if self.joined else (self.task,)
 
     def for_section(self, section: Section) -> "Definition":
         """The definition with the columns that ``section`` has."""
@@ -211,7 +218,7 @@ def settle_task(definition: Definition, known: Collection[str]) -> Definition:
     Raises:
         UserError: the task is not one of ``known``, and not planned.
     """
-    if definition.task in known:
+    if set(definition.choices) <= set(known):
         return definition.model_copy(update={"planned": False})
     if definition.planned:
         return definition
@@ -221,5 +228,5 @@ def settle_task(definition: Definition, known: Collection[str]) -> Definition:
 
 
 def known_tasks(folder: Path = TASK_CONFIGS) -> frozenset[str]:
-    """The names that the configuration group ``task`` offers."""
-    return frozenset(path.stem for path in folder.glob("*.yaml"))
+    """The names that the configuration group ``task`` offers, e.g. ``commonsense`` and ``glue/cola``."""
+    return frozenset(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))

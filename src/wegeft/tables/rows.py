@@ -53,10 +53,11 @@ class Key:
 
 @dataclass(frozen=True)
 class OurRow:
-    """The runs of one recipe on one data set, one per seed, sorted by seed."""
+    """The runs of one recipe on one data set, one per seed, sorted by seed; ``parts`` are those it was joined from."""
 
     key: Key
     runs: tuple[Record, ...]
+    parts: tuple["OurRow", ...] = ()
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -83,6 +84,11 @@ class OurRow:
         """Every seed that was tried."""
         return tuple(run["config"]["seed"] for run in self.runs)
 
+    def seeds_of(self, subset: str) -> tuple[int, ...]:
+        """The seeds that were tried on ``subset``; of a joined row a run can be a part."""
+        parts = (run for run in self.runs if subset in run["data"]["test_examples"])
+        return tuple(run["config"]["seed"] for run in parts)
+
     @cached_property
     def dirty(self) -> int:
         """How many runs were made from uncommitted code, or from code of which no commit is known."""
@@ -96,8 +102,8 @@ class OurRow:
 
     @cached_property
     def mean(self) -> Statistic | None:
-        """Over seeds, of the unweighted mean over subsets."""
-        return Statistic.of(run["evaluation"]["mean"] for run in self.scored)
+        """Over seeds, of the unweighted mean over subsets; a joined run that lacks some has none."""
+        return Statistic.of(run["evaluation"]["mean"] for run in self.scored if run["evaluation"]["mean"] is not None)
 
     def chance(self, subsets: Iterable[str]) -> float | None:
         """Unweighted mean over ``subsets`` of what guessing scores; None where one of them does not say."""

@@ -223,11 +223,12 @@ def _summarise(scores: Floats, rows: Sequence[OurRow]) -> list[Ranking]:
 
 
 def _common_seeds(first: OurRow, second: OurRow) -> list[int]:
-    return sorted(_seeds(first) & _seeds(second))
+    """The seeds for which both have a mean."""
+    return sorted(_seeds(first, with_mean=True) & _seeds(second, with_mean=True))
 
 
-def _seeds(row: OurRow) -> set[int]:
-    return {run["config"]["seed"] for run in row.scored}
+def _seeds(row: OurRow, with_mean: bool = False) -> set[int]:
+    return {run["config"]["seed"] for run in row.scored if not with_mean or run["evaluation"]["mean"] is not None}
 
 
 def _means(row: OurRow, seeds: Iterable[int]) -> Floats:

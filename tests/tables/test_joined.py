@@ -1,0 +1,82 @@
+"""Families whose every subset is a task of its own."""
+
+from typing import Any
+
+from tests.records.factory import make_config, make_record
+from tests.tables.world import PAPER
+from wegeft.tables.build import build_tables
+from wegeft.tables.definition import Definition, load_definitions
+from wegeft.tables.joined import join
+from wegeft.tables.rows import OurRow, make_rows
+
+SUBSETS = ("sst2", "mrpc", "cola", "qnli", "rte", "stsb")
+
+
+def run_on(subset: str, seed: int, value: float, status: str = "finished", **training: Any) -> dict[str, Any]:
+    config = make_config("wegeft", seed, "roberta_base", "paper", "glue_v3", task="glue", **training)
+    config["task"]["subset"] = subset
+    config["method"]["r"] = 32
+    record = make_record(config, {subset: value}, status)
+    record["data"]["test_examples"] = {subset: 500}
+    record["data"]["hashes"] = {f"{subset}/test": subset[0].encode().hex().rjust(64, "0")}
+    return record
+
+
+def rows(*left_out: tuple[str, int], **more: Any) -> list[OurRow]:
+    records = [
+        run_on(subset, seed, 0.5 + number / 10, learning_rate=10.0 ** -(number + 2), **more)
+        for number, subset in enumerate(SUBSETS[:5])
+        for seed in (42, 43)
+        if (subset, seed) not in left_out
+    ]
+    return make_rows([*records, *(run_on("stsb", seed, 0.9) for seed in (42, 43))])
+
+
+def glue() -> Definition:
+    return next(one for one in load_definitions() if one.name == "glue")
+
+
+def test_one_row_with_a_run_per_seed() -> None:
+    (row,) = join(rows(), SUBSETS)
+    assert row.seeds == (42, 43)
+    assert row.mean is not None
+    assert round(row.mean.mean, 6) == round((0.5 + 0.6 + 0.7 + 0.8 + 0.9 + 0.9) / 6, 6)
+    assert len(row.parts) == 6
+    score = row.score("cola")
+    assert score is not None
+    assert score.mean == 0.7
+
+
+def test_a_seed_that_lacks_a_subset_has_no_mean() -> None:
+    (row,) = join(rows(("rte", 43)), SUBSETS)
+    assert row.mean is not None
+    assert row.mean.n == 1
+    assert row.seeds_of("rte") == (42,)
+
+
+def test_a_seed_that_failed_on_one_subset_failed() -> None:
+    records = [run_on(subset, 42, 0.5, "diverged" if subset == "rte" else "finished") for subset in SUBSETS]
+    (row,) = join(make_rows(records), SUBSETS)
+    assert [run["status"] for run in row.broken] == ["diverged"]
+    assert row.mean is None
+
+
+def test_two_learning_rates_on_one_subset_stay_apart() -> None:
+    records = [run_on("cola", 42, 0.5, learning_rate=rate) for rate in (1e-3, 1e-4)]
+    found = join(make_rows([*records, run_on("rte", 42, 0.5)]), SUBSETS)
+    assert len(found) == 3
+    assert all(row.mean is None for row in found)
+
+
+def test_the_table_shows_one_row_and_asks_for_what_it_lacks() -> None:
+    table = build_tables(glue(), rows(("rte", 43)), PAPER).tables[0]
+    ours = [row for block in table.blocks for row in block.rows if row.kind == "ours"]
+    assert len(ours) == 1
+    assert any("task=glue/rte" in line and line.endswith("seed=43,44") for line in table.commands)
+    assert any("task=glue/cola" in line and line.endswith("seed=44") for line in table.commands)
+
+
+def test_a_table_without_runs_asks_for_all_subsets_at_once() -> None:
+    table = build_tables(glue(), [], PAPER).tables[0]
+    assert all(line.startswith("python run.py -m ") for line in table.commands)
+    assert any("task=glue/sst2,glue/mrpc,glue/cola,glue/qnli,glue/rte,glue/stsb" in line for line in table.commands)
