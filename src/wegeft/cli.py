@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +34,7 @@ CONFIG_FOLDER = ROOT / "configs"
 MODES = {
     "run": "wegeft.experiment:run",
     "evaluate": "wegeft.experiment:evaluate",
-    "plan": "wegeft.plan:plan",
+    "plan": "wegeft.planning.show:plan",
     "rescore": "wegeft.inspection:rescore",
     "samples": "wegeft.inspection:samples",
     "contamination": "wegeft.inspection:contamination",
@@ -60,6 +61,9 @@ def main() -> None:
     if sys.argv[1:3] == ["--cfg", "job"] or sys.argv[-2:] == ["--cfg", "job"]:
         sys.argv.append("--resolve")  # what a person wants to see is what the run will get
     try:
+        if _asks_for_many(sys.argv[1:]):
+            _plan_many(sys.argv[1:])
+            return
         hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")(_job)()
     except BrokenPipeError:  # the reader of a pipe (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,6 +73,18 @@ def main() -> None:
         _refuse(explain(error))
     except UserError as error:  # of a launcher; those of a run end in `_carry_out`
         _refuse(str(error), error.exit_code)
+
+
+def _asks_for_many(words: Sequence[str]) -> bool:
+    """Whether ``words`` ask for the plan of a sweep or a table, which Hydra would compose one run after the other."""
+    return "mode=plan" in words and any(word in ("-m", "--multirun") or word.startswith("table=") for word in words)
+
+
+def _plan_many(words: Sequence[str]) -> None:
+    try:
+        importlib.import_module("wegeft.planning.show").plan_sweep(words)
+    except UserError as error:
+        _refuse(str(error))
 
 
 def _job(composed: DictConfig) -> None:

@@ -112,6 +112,12 @@ class SamplesConfig(Strict):
     limit: int | None = Field(ge=1)
 
 
+class PlanConfig(Strict):
+    """What ``mode=plan`` plans for; ``hardware`` is ``auto``, a name of ``planning/hardware.yaml`` or of a record."""
+
+    hardware: str
+
+
 class RunConfig(Strict):
     """Everything one run is told."""
 
@@ -122,6 +128,8 @@ class RunConfig(Strict):
     run: str | None
     samples: SamplesConfig
     judge: JudgeConfig
+    plan: PlanConfig
+    table: str | None
     output_dir: str
     records_dir: str
     data: DataConfig

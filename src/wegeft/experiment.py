@@ -23,6 +23,7 @@ from wegeft.exits import DIVERGED
 from wegeft.files import remove_leftovers, write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
+from wegeft.planning.estimate import work_of
 from wegeft.records.assemble import assemble, parameters
 from wegeft.records.identity import run_id
 from wegeft.records.provenance import collect_provenance, own_command
@@ -166,6 +167,7 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record | Non
         prepared=prepared,
         counts=counts,
         training=training,
+        work=work_of(config, training) if training else None,
         evaluation=evaluation,
         failure=failure,
         adapter=adapter if counts["trainable"] else None,

@@ -11,7 +11,7 @@ from tests.composing import run_config
 from tests.tasks.pictures import picture_run, write_pictures
 from wegeft import experiment, models
 from wegeft.errors import UserError
-from wegeft.plan import describe
+from wegeft.planning.show import describe
 from wegeft.records.identity import run_id
 from wegeft.records.store import Record, read_record
 from wegeft.tasks import build_task

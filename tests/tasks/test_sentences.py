@@ -14,7 +14,7 @@ from tests.tasks.tiny import tiny_tokenizer
 from wegeft import experiment, models
 from wegeft.errors import UserError
 from wegeft.methods import build_method
-from wegeft.plan import describe
+from wegeft.planning.show import describe
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
 from wegeft.tasks import build_task

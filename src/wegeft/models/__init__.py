@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,23 @@ def probe(backbone: Backbone, tokens: int) -> "Callable[[nn.Module], torch.Tenso
     """
     run: Callable[[nn.Module], torch.Tensor] = _family(backbone.config).probe(backbone.model, tokens)
     return run
+
+
+def made_up_loss(config: ModelConfig, model: "nn.Module", sequences: int, length: int, labels: int) -> "Tensor | None":
+    """A training loss of ``model`` on made-up input: what a step computes, for estimates of its cost.
+
+    Args:
+        config: the model's.
+        model: a backbone, adapted or not, on the meta device or any other.
+        sequences: examples at once.
+        length: positions of each (ignored where the architecture fixes it).
+        labels: positions that are predicted, over all examples.
+
+    Returns:
+        A scalar, or None of a family whose module has no ``made_up_loss``: its runs are counted, not estimated.
+    """
+    function = getattr(_family(config), "made_up_loss", None)
+    return None if function is None else function(model, sequences, length, labels)
 
 
 def count_parameters(model: "nn.Module") -> int:

@@ -71,6 +71,16 @@ def probe(model: Any, tokens: int) -> "Callable[[Any], Tensor]":
     return run
 
 
+def made_up_loss(model: nn.Module, sequences: int, length: int, labels: int) -> Tensor:
+    """Cross-entropy of ``sequences`` made-up images of the architecture's own size; see ``models.made_up_loss``."""
+    del length, labels  # an image has the positions that the architecture gives it, and one label
+    embed: Any = model.patch_embed
+    weight = next(model.parameters())
+    images_BCHW = torch.zeros(sequences, 3, *embed.img_size, dtype=weight.dtype, device=weight.device)
+    classes_B = torch.zeros(sequences, dtype=torch.int64, device=weight.device)
+    return nn.functional.cross_entropy(model(images_BCHW).float(), classes_B)
+
+
 def _build(config: ModelConfig) -> nn.Module:
     """The architecture that the YAML states, else the one beside the weights."""
     import timm

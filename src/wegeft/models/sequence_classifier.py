@@ -38,6 +38,17 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
     return model.to(device).eval(), tokenizer(config)
 
 
+def made_up_loss(model: torch.nn.Module, sequences: int, length: int, labels: int) -> torch.Tensor:
+    """Cross-entropy of ``sequences`` made-up texts of ``length`` tokens; see ``models.made_up_loss``."""
+    del labels  # a text has one
+    device = next(model.parameters()).device
+    ids_BL = torch.ones(sequences, length, dtype=torch.int64, device=device)
+    # Four dimensions: transformers takes such a mask as it is, where it would read the values of another.
+    mask_B1LL = torch.ones(sequences, 1, length, length, dtype=torch.bool, device=device)
+    logits_BK: torch.Tensor = model(input_ids=ids_BL, attention_mask=mask_B1LL).logits
+    return torch.nn.functional.cross_entropy(logits_BK.float(), ids_BL.new_zeros(sequences))
+
+
 def _from_architecture(config: ModelConfig) -> "PreTrainedModel":
     described = architecture(config)
     described.num_labels = _classes(config)
@@ -76,4 +87,4 @@ def _without_remarks() -> Iterator[None]:
         logger.setLevel(level)
 
 
-__all__ = ["load", "probe", "skeleton"]
+__all__ = ["load", "made_up_loss", "probe", "skeleton"]

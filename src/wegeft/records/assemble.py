@@ -36,12 +36,13 @@ def assemble(
     prepared: "Prepared[Any]",
     counts: dict[str, Any],
     training: "TrainingResult | None",
+    work: Mapping[str, float] | None,
     evaluation: "Evaluation | None",
     failure: str | None,
     adapter: Path | None,
     resources: Mapping[str, int | None],
 ) -> Record:
-    """The record of one run; ``failure`` is the sentence of a diverged one."""
+    """The record of one run; ``failure`` is the sentence of a diverged one, ``work`` that of a step."""
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": identity,
@@ -54,7 +55,7 @@ def assemble(
         "data": _data(task, prepared),
         "prompt": _prompt(prepared.first_prompt),
         "parameters": counts,
-        "training": None if training is None else _training(training, len(prepared.train_items)),
+        "training": None if training is None else _training(training, work, len(prepared.train_items)),
         "evaluation": None if evaluation is None else _evaluation(evaluation),
         "resources": dict(resources),
         "adapter": None if adapter is None else _adapter(adapter),
@@ -100,7 +101,7 @@ def _prompt(first: "FirstPrompt | None") -> dict[str, Any] | None:
     return {"text": first.text, "input_ids": list(first.input_ids), "special_tokens": first.special_tokens}
 
 
-def _training(result: "TrainingResult", items: int) -> dict[str, Any]:
+def _training(result: "TrainingResult", work: Mapping[str, float] | None, items: int) -> dict[str, Any]:
     return {
         "steps": result.steps,
         "epochs": result.examples / items,
@@ -112,6 +113,7 @@ def _training(result: "TrainingResult", items: int) -> dict[str, Any]:
         "diverging": is_diverging([loss for _, loss, _ in result.loss_curve]),
         "loss_curve": thin([[step, loss] for step, loss, _ in result.loss_curve]),
         "peak_memory_bytes": result.peak_memory_bytes,
+        "work": None if work is None else dict(work),
     }
 
 

@@ -17,6 +17,8 @@ IGNORED_KEYS: Mapping[str, str] = {
     "run": "names a run to look at",
     "judge": "who judges kept answers; the judgements and the record name the judge and the date",
     "samples": "which answers of a run to look at",
+    "plan": "the machine that a plan is for",
+    "table": "the table whose runs are planned",
     "force": "says whether to repeat a run, not what the run is",
     "output_dir": "where checkpoints and samples are kept",
     "records_dir": "where the record is kept",

@@ -10,6 +10,7 @@ from wegeft.tables import latex, markdown, plain
 from wegeft.tables.build import build_tables
 from wegeft.tables.definition import DEFINITIONS, Definition, known_tasks, load_definitions, settle_task
 from wegeft.tables.efficiency import efficiency_tables, load_efficiency
+from wegeft.tables.estimates import estimates_table
 from wegeft.tables.reproduction import Check, reproduction_table
 from wegeft.tables.rows import OurRow, make_rows
 from wegeft.tables.steps import step_tables
@@ -88,7 +89,7 @@ def make_tables(
         tables += family.tables
         checks += family.checks
         not_run += family.not_run
-    tables.append(reproduction_table(checks, not_run))
+    tables += [reproduction_table(checks, not_run), estimates_table(rows)]
     for path in sorted(RATIO_DEFINITIONS.glob("*.yaml")):
         try:
             tables += efficiency_tables(load_efficiency(path), rows, paper)

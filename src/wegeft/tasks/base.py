@@ -4,6 +4,7 @@ Does not: tokenise, generate or score.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -76,6 +77,10 @@ class Task(ABC):
     @abstractmethod
     def expected_train_examples(self) -> int | None:
         """Training examples if the published data is there, for plans; None if nobody knows."""
+
+    def expected_test_examples(self) -> Mapping[str, int] | None:
+        """As :meth:`expected_train_examples`, of each test subset; None where a task does not say."""
+        return None
 
     @abstractmethod
     def prepare(self, backbone: "Backbone", protocol: Any) -> "Prepared[Any]":

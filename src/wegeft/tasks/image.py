@@ -108,6 +108,11 @@ class ImageTask(Task):
         counts = [self.source.expected(split) for split in self.config.train_splits]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    def expected_test_examples(self) -> dict[str, int] | None:
+        """See :meth:`Task.expected_test_examples`."""
+        count = self.source.expected(self.config.test_split)
+        return None if count is None else {self.scored_subset: count}
+
     def prepare(self, backbone: "Backbone", protocol: ImageProtocol) -> "PreparedImages":
         """See :meth:`Task.prepare`."""
         from wegeft.tasks.image_prepared import PreparedImages

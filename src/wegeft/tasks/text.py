@@ -166,6 +166,12 @@ class TextTask(Task):
         accept = self.config.accept
         return total if accept is None or accept.rows is None else min(total, accept.rows)
 
+    def expected_test_examples(self) -> dict[str, int] | None:
+        """See :meth:`Task.expected_test_examples`."""
+        counts = {subset: self.source.expected_drawn(subset, "test") for subset in self.config.test_subsets}
+        known = {subset: count for subset, count in counts.items() if count is not None}
+        return known if len(known) == len(counts) else None
+
     def prepare(self, backbone: "Backbone", protocol: ProtocolConfig) -> "PreparedText":
         """See :meth:`Task.prepare`."""
         from wegeft.tasks.encoding import TextEncoder

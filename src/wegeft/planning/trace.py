@@ -1,0 +1,194 @@
+"""Counting the work of a training step by running it without numbers.
+
+The adapted backbone runs forward, backward and optimiser on the meta device, where tensors have shapes and no storage,
+and every kernel that PyTorch would start is counted. So whatever a method computes is in the count, and no method needs
+a formula of its own. Backbones are stacks of equal blocks: one and two blocks are run, and the rest follows by their
+difference.
+
+Does not: allocate weights, or know seconds.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from wegeft import models
+from wegeft.config import ModelConfig
+from wegeft.methods.base import Method
+from wegeft.planning.work import Shape, Traced, Work
+
+
+class Counter(TorchDispatchMode):
+    """Counts the kernels that are started while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no annotations there
+        self._flops = self._product_bytes = self._bytes = self._kernels = 0
+
+    @property
+    def work(self) -> Work:
+        """All of it so far."""
+        return Work(self._flops, self._product_bytes, self._bytes, self._kernels)
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run ``function`` and add what it reads, writes and computes."""
+        kwargs = kwargs or {}
+        out = function(*args, **kwargs)
+        if function.is_view:  # starts no kernel
+            return out
+        moved = sum(_bytes(leaf) for leaf in tree_leaves((args, kwargs, out)))
+        formula = flop_registry.get(function._overloadpacket)
+        self._kernels += moved > 0
+        if formula is None:
+            self._bytes += moved
+        else:
+            self._flops += formula(*args, **kwargs, out_val=out)
+            self._product_bytes += moved
+        return out
+
+
+def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
+    """The work of one training step of an attached ``method`` on the meta device.
+
+    None of a family of backbones without ``made_up_loss``. Blocks that are computed again in backward
+    (``gradient_checkpointing``) are counted once: the caller adds a forward.
+    """
+    backbone = method.backbone
+    place = _blocks(backbone)
+    if place is None or not _alike(place[1]):
+        depth, seen = 1, [_run(config, method, shape)]
+    else:
+        depth, seen = len(place[1]), []
+        for kept in (1, 2)[: len(place[1])]:
+            with _truncated(place, kept):
+                seen.append(_run(config, method, shape))
+    if seen[0] is None or seen[-1] is None:
+        return None
+    last, more = seen[-1], max(0, depth - len(seen))
+    step = [(b + a * -1.0) for a, b in zip(seen[0][0], last[0], strict=True)]
+    forward, backward, optimiser = (one + each * more for one, each in zip(last[0], step, strict=True))
+    block = last[1] - seen[0][1] if len(seen) > 1 else 0.0
+    trained = sum(_bytes(parameter) for parameter in method.trainable().values())
+    return Traced(
+        forward=forward,
+        backward=backward,
+        optimiser=optimiser,
+        saved=last[1] + block * more,
+        saved_of_a_block=block,
+        saved_by_checkpoints=max(0.0, last[1] - block * len(seen)) + last[2] * depth,
+        trained=trained,
+        weights=sum(_bytes(parameter) for parameter in backbone.parameters()) - trained,
+    )
+
+
+def trace_forward(config: ModelConfig, backbone: nn.Module, shape: Shape) -> Work | None:
+    """The work of one forward pass without gradients, as evaluation makes it."""
+    place = _blocks(backbone)
+    whole = place is None or not _alike(place[1])
+    works: list[Work] = []
+    for kept in (1, 2):
+        with _truncated(None if whole else place, kept), Counter() as counter, torch.no_grad():
+            if models.made_up_loss(config, backbone, shape.sequences, shape.length, shape.labels) is None:
+                return None
+        works.append(counter.work)
+    depth = 2 if whole or place is None else len(place[1])
+    one, two = works
+    return two + (two + one * -1.0) * (depth - 2)
+
+
+_Run = tuple[tuple[Work, Work, Work], float, float]
+
+
+def _run(config: ModelConfig, method: Method, shape: Shape) -> _Run | None:
+    """Work of forward, backward and optimiser; bytes saved for backward; bytes that one block hands to the next."""
+    backbone = method.backbone
+    own = {parameter.untyped_storage()._cdata for parameter in backbone.parameters()}
+    saved: dict[int, tuple[Tensor, int]] = {}
+    handed: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            saved[storage._cdata] = tensor, storage.nbytes()  # the tensor, so that its storage's number stays taken
+        return tensor
+
+    place = _blocks(backbone)
+    with _hook(place[1][0] if place else backbone, lambda out: handed.append(_bytes(tree_leaves(out)[0]))):
+        backbone.train()
+        with Counter() as first, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = models.made_up_loss(config, backbone, shape.sequences, shape.length, shape.labels)
+            extra = method.extra_loss()
+        backbone.eval()
+    if loss is None:
+        return None
+    with Counter() as second:
+        (loss if extra is None else loss + extra).backward()
+    with Counter() as third:
+        parameters = [parameter for parameter in method.trainable().values() if parameter.grad is not None]
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.optim.AdamW(parameters, foreach=False).step()
+    backbone.zero_grad(set_to_none=True)
+    kept = float(sum(size for _, size in saved.values()))
+    return (first.work, second.work, third.work), kept, float(handed[0] if handed else 0)
+
+
+def _bytes(tensor: Any) -> int:
+    return tensor.numel() * tensor.element_size() if isinstance(tensor, Tensor) else 0
+
+
+_Place = tuple[nn.Module, nn.ModuleList | nn.Sequential, str]
+
+
+def _blocks(backbone: nn.Module) -> _Place | None:
+    """The longest stack of modules in ``backbone`` that is not the adapter's: its parent, itself, its name there."""
+    found: list[_Place] = []
+    for path, module in backbone.named_modules():
+        if path and not path.startswith("adapter") and isinstance(module, nn.ModuleList | nn.Sequential):
+            parent, _, name = path.rpartition(".")
+            found.append((backbone.get_submodule(parent), module, name))
+    return max(found, key=lambda place: len(place[1]), default=None)
+
+
+def _alike(blocks: nn.ModuleList | nn.Sequential) -> bool:
+    """Whether all ``blocks`` have the same parts and hooks, so that two of them speak for all."""
+
+    def parts(block: nn.Module) -> list[tuple[str, type, int]]:
+        named = block.named_modules()
+        return [(name, type(part), len(part._forward_hooks) + len(part._forward_pre_hooks)) for name, part in named]
+
+    kinds = [parts(block) for block in blocks]
+    return len(kinds) > 1 and all(kind == kinds[0] for kind in kinds)
+
+
+@contextmanager
+def _truncated(place: _Place | None, kept: int) -> Iterator[None]:
+    """Only the first ``kept`` blocks, for a while."""
+    if place is None:
+        yield
+        return
+    parent, blocks, name = place
+    setattr(parent, name, blocks[:kept])
+    try:
+        yield
+    finally:
+        setattr(parent, name, blocks)
+
+
+@contextmanager
+def _hook(module: nn.Module, tell: Callable[[Any], None]) -> Iterator[None]:
+    def told(_module: nn.Module, _inputs: Any, out: Any) -> None:
+        tell(out)
+
+    handle = module.register_forward_hook(told)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,58 @@
+"""Where runs stand, from records, the queue and run folders."""
+
+from pathlib import Path
+
+from tests.composing import run_config
+from tests.records.factory import make_record
+from wegeft import lock
+from wegeft.planning.board import JOB_NAME, Standing, standings
+from wegeft.planning.estimate import Estimator
+from wegeft.planning.runs import PlannedRun
+from wegeft.records import run_id, write_record
+
+
+def planned(folder: Path, seed: int) -> PlannedRun:
+    words = (f"seed={seed}", "method=none", f"records_dir={folder}/records", f"output_dir={folder}/runs")
+    config = run_config(*words)
+    identity = run_id(config.plain())
+    exists = (folder / "records" / f"{identity}.json").is_file()
+    return PlannedRun(identity, words, config, exists, Estimator([]).estimate(config))
+
+
+def stands(run: PlannedRun, **queue: str) -> Standing:
+    (found,) = standings([run], {JOB_NAME.format(run_id=run.run_id): state for state in queue.values()})
+    return found
+
+
+def log(folder: Path, run: PlannedRun, text: str) -> None:
+    path = folder / "runs" / run.run_id / "slurm-7.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_every_state(tmp_path: Path) -> None:
+    run = planned(tmp_path, 1)
+    assert stands(run).state == "missing"
+    assert stands(run, job="PENDING 0:00, 1:00:00 left") == Standing(run, "queued", "PENDING 0:00, 1:00:00 left")
+    log(tmp_path, run, "train 3/250 loss 4.2\ntrain 120/250 loss 0.2 · 3,194 tokens/s 35 s left\n")
+    running = stands(run, job="RUNNING 0:30, 59:30 left")
+    assert running == Standing(run, "running", "train 120/250, 35 s left · RUNNING 0:30, 59:30 left")
+    log(tmp_path, run, "train 3/250\nerror: the disk is full.\nslurmstepd: done\n")
+    assert stands(run) == Standing(run, "failed", "error: the disk is full.")
+
+
+def test_a_locked_folder_is_a_run_at_work_on_this_machine(tmp_path: Path) -> None:
+    run = planned(tmp_path, 1)
+    with lock.hold(tmp_path / "runs" / run.run_id):
+        assert stands(run) == Standing(run, "running", "on this machine")
+    assert stands(run).state == "missing"
+
+
+def test_records_say_done_or_how_it_ended(tmp_path: Path) -> None:
+    done, diverged = planned(tmp_path, 1).config.plain(), planned(tmp_path, 2).config.plain()
+    write_record(make_record(done), tmp_path / "records")
+    write_record(make_record(diverged, status="diverged"), tmp_path / "records")
+    assert stands(planned(tmp_path, 1)).state == "done"
+    ended = stands(planned(tmp_path, 2))
+    assert ended.state == "failed"
+    assert ended.note.startswith("diverged: ")

@@ -1,0 +1,66 @@
+"""Many configurations at once are the configurations that Hydra composes."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from tests.composing import choices
+from wegeft.cli import CONFIG_FOLDER
+from wegeft.errors import UserError
+from wegeft.planning.compose import Composer, split
+
+WORDS = [
+    (),
+    ("scale=paper", "method=peft"),
+    ("scale=paper", "protocol=v3", "training=v3", "method.recipe=v3", "seed=44", "training.learning_rate=2.5e-4"),
+    ("scale=paper", "method.target_modules=[q_proj,v_proj]", "method.r=64"),
+    ("scale=small", "data.root=/somewhere", "protocol=v5", "method=lora"),  # the scale itself touches the protocol
+    ("scale=small", "task=math10k", "seed=1"),
+    ("+experiment=mini_learning_rates", "method=lora", "training.learning_rate=1e-3", "seed=0"),
+    ("model=mini_llama_random", "protocol.max_length=300", "logger=wandb"),
+    ("data.root=/somewhere", "task=code", "scale=small"),  # referred to from elsewhere
+    ("training.max_steps=null", "evaluation.merge=false"),
+]
+
+
+def by_hydra(*words: str) -> object:
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", overrides=list(words)), resolve=True)
+
+
+def test_equals_hydra() -> None:
+    composer = Composer()
+    for words in WORDS:
+        assert composer.compose(words) == by_hydra(*words), words
+
+
+@pytest.mark.parametrize("method", choices("method"))
+def test_every_method_at_the_paper_scale_equals_hydra(method: str) -> None:
+    words = (f"method={method}", "scale=paper", "model=llama3_8b", "seed=7")
+    assert Composer().compose(words) == by_hydra(*words)
+
+
+def test_a_sweep_has_the_order_of_hydra_and_the_sweep_of_an_experiment() -> None:
+    assert split(["method=lora,red", "seed=1,2"]) == [
+        ("method=lora", "seed=1"),
+        ("method=lora", "seed=2"),
+        ("method=red", "seed=1"),
+        ("method=red", "seed=2"),
+    ]
+    runs = split(["+experiment=mini_commonsense", "seed=1"])
+    assert len(runs) == 12
+    assert all("seed=1" in run and "+experiment=mini_commonsense" in run for run in runs)
+
+
+def test_what_is_shared_is_not_changed_by_one_run() -> None:
+    composer = Composer()
+    first = composer.compose(("seed=1", "method.r=4"))
+    second = composer.compose(("seed=2",))
+    assert (first["seed"], first["method"]["r"]) == (1, 4)
+    assert (second["seed"], second["method"]["r"]) == (2, 16)
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(UserError, match=r"model\.source must be given"):
+        Composer().compose(("model=local_llama",))
+    assert Composer().compose(("model=local_llama", "model.source=/x"))["model"]["source"] == "/x"

@@ -1,0 +1,135 @@
+"""Plans of sweeps and tables: what exists, what is missing, what it costs."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.composing import run_config
+from tests.records.factory import make_record
+from wegeft.config import parse
+from wegeft.errors import UserError
+from wegeft.planning.compose import Composer
+from wegeft.planning.costs import Costs
+from wegeft.planning.runs import PlannedRun, planned_runs
+from wegeft.planning.show import describe
+from wegeft.planning.tables import runs_of_table
+from wegeft.records import write_record
+from wegeft.tables.definition import known_tasks, load_definitions
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
+    return Costs(tmp_path_factory.mktemp("costs"))
+
+
+def record_of(*words: str, seconds: float = 50.0, **training: Any) -> dict[str, Any]:
+    """A record of the run of ``words``, as if it had been made."""
+    record = make_record(run_config(*words).plain())
+    record["training"] |= {"steps": 250, "seconds": seconds, "tokens": 200_000, "label_tokens": 26_000} | training
+    return record
+
+
+def test_existing_and_missing_runs(tmp_path: Path, costs: Costs) -> None:
+    records = f"records_dir={tmp_path}"
+    write_record(record_of("method=lora", "seed=1"), tmp_path)
+    runs = planned_runs(["-m", "mode=plan", "method=lora,red", "seed=1,2", records], costs)
+    assert [(run.config.method["name"], run.config.seed, run.exists) for run in runs] == [
+        ("lora", 1, True),
+        ("lora", 2, False),
+        ("red", 1, False),
+        ("red", 2, False),
+    ]
+    assert runs[1].command == f"python run.py method=lora seed=2 {records}"
+    assert not any(run.exists for run in planned_runs(["method=lora", "seed=1", records, "force=true"], costs))
+
+
+def test_measured_where_a_run_of_the_kind_was_and_fitted_elsewhere(tmp_path: Path, costs: Costs) -> None:
+    write_record(record_of("method=lora", "seed=1", seconds=50.0), tmp_path)
+    write_record(record_of("method=lora", "seed=2", seconds=60.0), tmp_path)
+    lora, red = planned_runs(["method=lora,red", "seed=3", f"records_dir={tmp_path}"], costs)
+    assert lora.estimate.basis == "measured in 2 runs"
+    assert lora.estimate.train_seconds == pytest.approx(55.0)
+    assert lora.estimate.memory == 2**30
+    assert red.estimate.basis == "modelled, fitted to 1 kinds of run"
+    assert red.estimate.train_seconds is not None
+    assert 10 < red.estimate.train_seconds < 55
+    assert red.estimate.workload.basis == "measured"
+
+
+def test_work_of_a_record_is_preferred_to_counting_again(tmp_path: Path, costs: Costs) -> None:
+    work = {"flops": 1e9, "product_bytes": 1e6, "bytes": 1e6, "kernels": 10.0, "tensor_bytes": 1e6}
+    write_record(record_of("method=lora", "seed=1", work=work), tmp_path)
+    (red,) = planned_runs(["method=red", f"records_dir={tmp_path}"], costs)
+    assert red.estimate.train_seconds is not None
+    assert red.estimate.train_seconds > 60
+
+
+def test_no_records_and_a_named_machine(tmp_path: Path, costs: Costs) -> None:
+    words = ["scale=paper", "model=llama3_8b", "method=wegeft,none", f"records_dir={tmp_path}", "plan.hardware=a100"]
+    wegeft, none = planned_runs(words, costs)
+    estimate = wegeft.estimate
+    counts: Any = estimate.architecture.counts
+    assert (counts["trainable"], counts["backbone"]) == (3_932_160, 8_030_261_248)
+    assert estimate.steps == 31_956  # ceil(170,420 / 16) × 3
+    assert estimate.machine == "a100"
+    assert estimate.basis == "modelled, rates assumed"
+    assert estimate.hours is not None
+    assert 5 < estimate.hours < 100
+    assert estimate.memory is not None
+    assert 16e9 < estimate.memory < 80e9
+    assert estimate.checkpoint_bytes == 2 * 3 * 4 * 3_932_160
+    assert (none.estimate.steps, none.estimate.train_seconds, none.estimate.tokens) == (0, 0.0, 0.0)
+    assert "plan.hardware" not in wegeft.command
+
+
+def test_checkpointing_costs_time_and_saves_memory(tmp_path: Path, costs: Costs) -> None:
+    words = ["scale=paper", "model=llama3_8b", f"records_dir={tmp_path}"]
+    (with_it,) = (run.estimate for run in planned_runs(words, costs))
+    (without,) = (run.estimate for run in planned_runs([*words, "training.gradient_checkpointing=false"], costs))
+    assert with_it.memory is not None
+    assert without.memory is not None
+    assert with_it.memory < 0.6 * without.memory
+    assert with_it.hours is not None
+    assert without.hours is not None
+    assert with_it.hours > 1.2 * without.hours
+
+
+def test_every_run_counts_once(tmp_path: Path, costs: Costs) -> None:
+    runs = planned_runs(["seed=1,1,2", f"records_dir={tmp_path}"], costs)
+    assert [run.config.seed for run in runs] == [1, 2]
+
+
+def test_every_table_of_a_task_that_exists_has_runs_that_compose() -> None:
+    composer = Composer()
+    for definition in load_definitions():
+        if definition.task in known_tasks() and definition.sections:
+            runs = runs_of_table(definition.name, [f"seed={definition.seeds[0]}"])
+            for run in runs:
+                config = parse(composer.compose(run))
+                assert f"model={config.model.name}" in run
+
+
+def test_a_table_can_be_narrowed_down() -> None:
+    words = ["scale=mini", "method=lora,red", "seed=42", "data.root=/somewhere"]
+    assert runs_of_table("commonsense", words) == [
+        (*(f"method={method}", "task=commonsense", "scale=mini", "model=mini_llama", "protocol=clean"), *more)
+        for more in [("data.root=/somewhere", "seed=42")]
+        for method in ("lora", "red")
+    ]
+    with pytest.raises(UserError, match="table=commonsense has no runs with method=ia3"):
+        planned_runs(["table=commonsense", "method=ia3"])
+    with pytest.raises(UserError, match=r"table=commonsens is not known \(did you mean commonsense\?\)"):
+        planned_runs(["table=commonsens"])
+
+
+def test_a_plan_is_shown_in_full(tmp_path: Path, costs: Costs) -> None:
+    (run,) = planned_runs([f"records_dir={tmp_path}"], costs)
+    shown = describe(run.config)
+    assert shown["trainable parameters"] == 28_672
+    assert shown["record"] == "missing"
+    assert json.dumps(shown)
+    assert isinstance(run, PlannedRun)
+    assert asdict(run.estimate.workload)["questions"] == 800
