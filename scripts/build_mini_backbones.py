@@ -2,8 +2,8 @@
 
 `python scripts/build_mini_backbones.py` renders the corpus of the mini world, trains a tokenizer and a small
 Llama on it, and writes the weights, the tokenizer, the training log and a card into
-src/wegeft/models/mini/<name>/. Needs no network and no GPU. It does not tune on any task and does not read
-the tasks' test rows.
+src/wegeft/models/mini/<name>/; likewise a small ViT on the mini pictures (wegeft.pretraining.mini_vit). Needs no
+network and no GPU. It does not tune on any task and does not read the tasks' test rows.
 """
 
 import argparse
@@ -356,7 +356,7 @@ def build_mini_llama(folder: Path, recipe: Recipe, threads: int) -> None:
         **asdict(recipe),
         **knowledge(stored, tokenizer, world),
         parameters=stored.num_parameters(),
-        command=shlex.join(["python", *sys.argv]) if sys.argv[0].endswith(".py") else "make mini-backbones",
+        command=command_line(),
         sha=corpus.content_hash(texts),
         corpus_tokens=sum(map(len, documents)),
         tokens=int(log[-1]["tokens"]),
@@ -378,8 +378,27 @@ def knowledge(model: "LlamaForCausalLM", tokenizer: "TokenizersBackend", world: 
     }
 
 
-# A further backbone is a further entry: name -> builder.
-BUILDERS: Final[dict[str, Callable[[Path, Recipe, int], None]]] = {"mini_llama": build_mini_llama}
+def command_line() -> str:
+    """How this build was started."""
+    return shlex.join(["python", *sys.argv]) if sys.argv[0].endswith(".py") else "make mini-backbones"
+
+
+def _mini_llama(folder: Path, options: argparse.Namespace) -> None:
+    build_mini_llama(folder, replace(Recipe(), documents=options.documents), options.threads)
+
+
+def _mini_vit(folder: Path, options: argparse.Namespace) -> None:
+    from wegeft.pretraining import mini_vit
+
+    recipe = mini_vit.Recipe() if options.pictures is None else mini_vit.Recipe(pictures=options.pictures)
+    mini_vit.build(folder, recipe, options.threads, command_line())
+
+
+# A further backbone is a further entry: name -> builder, which gets its folder and the command line.
+BUILDERS: Final[dict[str, Callable[[Path, argparse.Namespace], None]]] = {
+    "mini_llama": _mini_llama,
+    "mini_vit": _mini_vit,
+}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -394,15 +413,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--documents", type=int, default=Recipe.documents, help="documents of the corpus (default: %(default)s)"
     )
+    parser.add_argument("--pictures", type=int, help="pictures of the ViT's pretraining (default: as in its recipe)")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Build every chosen backbone."""
     options = parse(arguments)
-    recipe = replace(Recipe(), documents=options.documents)
     for name in options.only or BUILDERS:
-        BUILDERS[name](options.out / name, recipe, options.threads)
+        BUILDERS[name](options.out / name, options)
 
 
 if __name__ == "__main__":

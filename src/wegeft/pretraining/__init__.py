@@ -1,0 +1,1 @@
+"""How backbones that ship with the package were made."""
