@@ -40,6 +40,7 @@ MODES = {
     "contamination": "wegeft.inspection:contamination",
     "efficiency": "wegeft.efficiency.mode:efficiency",
     "judge": "wegeft.evaluation.judging.run:judge",
+    "clusters": "wegeft.clusters.mode:clusters",
 }
 """Mode → ``module:function`` that takes the :class:`RunConfig`; imported only when chosen."""
 

@@ -18,7 +18,9 @@ from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.schema import Strict, load_target, validate
 from wegeft.tasks.protocol import BaseProtocol
 
-Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency", "judge"]
+Mode = Literal[
+    "run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency", "judge", "clusters"
+]
 ScaleName = Literal["mini", "small", "paper"]
 Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
 
@@ -118,6 +120,16 @@ class PlanConfig(Strict):
     hardware: str
 
 
+class ClustersConfig(Strict):
+    """Which images ``mode=clusters`` shows, by name or by class, and over how many it scores where clusters look."""
+
+    images: tuple[str, ...] | None = Field(min_length=1)
+    class_name: str | None
+    only_right: bool
+    limit: int = Field(ge=1)
+    scored: int | None = Field(ge=1)
+
+
 class RunConfig(Strict):
     """Everything one run is told."""
 
@@ -130,6 +142,7 @@ class RunConfig(Strict):
     judge: JudgeConfig
     plan: PlanConfig
     table: str | None
+    clusters: ClustersConfig
     output_dir: str
     records_dir: str
     data: DataConfig

@@ -191,6 +191,11 @@ class LinearMethod(WrappingMethod):
         self._sites = sites
         self._wrappers = {site.layer_name: _adapted(site.layer_name, views[site.layer_name], by_site) for site in sites}
 
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The adapted layers and parts, in the order of the backbone."""
+        return tuple(self._sites)
+
     def _find_sites(self, views: Mapping[str, Frozen]) -> list[Site]:
         """The layers and parts to adapt; those inside a task head are trained whole and need no update."""
         found = {name: (view, name) for name, view in views.items()}

@@ -19,6 +19,7 @@ IGNORED_KEYS: Mapping[str, str] = {
     "samples": "which answers of a run to look at",
     "plan": "the machine that a plan is for",
     "table": "the table whose runs are planned",
+    "clusters": "which images of a run to look at",
     "force": "says whether to repeat a run, not what the run is",
     "output_dir": "where checkpoints and samples are kept",
     "records_dir": "where the record is kept",
