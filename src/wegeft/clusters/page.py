@@ -6,6 +6,7 @@ Does not: compute or draw anything.
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from wegeft.clusters.maps import THRESHOLD
 from wegeft.clusters.scores import Localisation
@@ -23,9 +24,9 @@ class Shown:
 
 def render(title: str, run_id: str, images: Sequence[Shown], localisation: Localisation | None) -> str:
     """The whole page; every text in it is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = PackageLoader("wegeft.clusters", "")
+    loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template("page.html.j2").render(
         title=title,
