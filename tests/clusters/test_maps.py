@@ -1,5 +1,7 @@
 """Cluster maps: the product that the paper shows, before and after the change, and what stands out in them."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -16,7 +18,7 @@ from wegeft.methods.base import Method
 def attached(*overrides: str) -> Method:
     """A method with factors that are not zero, in a small ViT with random weights."""
     torch.manual_seed(0)
-    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    sizes: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
     model = timm.create_model("vit_tiny_patch16_224", num_classes=3, **sizes)
     method = build_method(run_config("task=fgvc/cub", "method.target_modules=[attn.proj]", *overrides).method)
     method.attach(model, ["head"])
