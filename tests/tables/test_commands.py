@@ -19,6 +19,7 @@ SECTIONS = [(one, section) for one in load_definitions() if not one.planned for 
 
 
 def _compose(line: str) -> dict[str, Any]:
+    """The configuration of the first run of a command."""
     words = [word for word in shlex.split(line)[2:] if word != "-m"]
     words = [word.partition(",")[0] if word.startswith(("seed=", "task=")) else word for word in words]
     with hydra.initialize(version_base="1.3", config_path="../../configs"):
@@ -37,10 +38,23 @@ def test_commands_compose_and_their_runs_fill_their_rows(definition: Definition,
         config = parse(container)
         assert (config.scale.name, config.protocol.name) == (section.scale, section.protocol)
         assert (config.model.name, config.method["name"]) == (section.backbones[0], expected.method)
-    rows = make_rows(make_record(container) for container in containers)
+    rows = make_rows(record for container in containers for record in _records(definition, container))
     (filled,) = [table for table in build_tables(definition, rows, PAPER).tables if table.name == section.name]
     labels = [row.label for row in filled.blocks[0].rows if row.kind == "ours"]
     assert labels == [expected.label or expected.method for expected in section.rows]
+
+
+def _records(definition: Definition, container: dict[str, Any]) -> list[dict[str, Any]]:
+    """The record of a run, or one for each column that is a task of its own."""
+    if not definition.separate:
+        return [make_record(container)]
+    records = []
+    for column in definition.counted:
+        config = {**container, "task": {**container["task"], "subset": column}}
+        record = make_record(config, {column: 0.5})
+        record["data"]["hashes"] = {f"{column}/test": "b" * 64}
+        records.append(record)
+    return records
 
 
 def _row_with(words: list[str], **config: Any) -> Any:
