@@ -18,9 +18,7 @@ from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.schema import Strict, load_target, validate
 from wegeft.tasks.protocol import BaseProtocol
 
-Mode = Literal[
-    "run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency", "judge", "clusters"
-]
+Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency", "judge", "clusters"]
 ScaleName = Literal["mini", "small", "paper"]
 Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
 

@@ -46,13 +46,13 @@ def test_commands_compose_and_their_runs_fill_their_rows(definition: Definition,
 
 def _records(definition: Definition, container: dict[str, Any]) -> list[dict[str, Any]]:
     """The record of a run, or one for each column that is a task of its own."""
-    if not definition.separate:
+    if not definition.joined:
         return [make_record(container)]
     records = []
     for column in definition.counted:
         config = {**container, "task": {**container["task"], "subset": column}}
         record = make_record(config, {column: 0.5})
-        record["data"]["hashes"] = {f"{column}/test": "b" * 64}
+        record["data"] |= {"hashes": {f"{column}/test": "b" * 64}, "test_examples": {column: 10}}
         records.append(record)
     return records
 

@@ -18,6 +18,7 @@ def rows(slow: float = 1.0) -> Any:
         for seed in (42, 43):
             config = make_config(method, seed)
             config["model"]["dtype"] = "float32"
+            config["method"]["_target_"] = f"methods.{method}"
             record = make_record(config)
             seconds = 10.0 * number * (slow if method == "red" else 1.0)
             work = {name: value * number for name, value in WORK.items()}

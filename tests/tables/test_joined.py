@@ -72,11 +72,18 @@ def test_the_table_shows_one_row_and_asks_for_what_it_lacks() -> None:
     table = build_tables(glue(), rows(("rte", 43)), PAPER).tables[0]
     ours = [row for block in table.blocks for row in block.rows if row.kind == "ours"]
     assert len(ours) == 1
-    assert any("task=glue/rte" in line and line.endswith("seed=43,44") for line in table.commands)
-    assert any("task=glue/cola" in line and line.endswith("seed=44") for line in table.commands)
+    assert any("task=glue/rte" in line and line.endswith("seed=43,44,45,46") for line in table.commands)
+    assert any("task=glue/cola" in line and line.endswith("seed=44,45,46") for line in table.commands)
 
 
 def test_a_table_without_runs_asks_for_all_subsets_at_once() -> None:
     table = build_tables(glue(), [], PAPER).tables[0]
     assert all(line.startswith("python run.py -m ") for line in table.commands)
     assert any("task=glue/sst2,glue/mrpc,glue/cola,glue/qnli,glue/rte,glue/stsb" in line for line in table.commands)
+
+
+def test_a_row_counts_the_uncommitted_code_of_every_subset() -> None:
+    records = [run_on(subset, 42, 0.5) for subset in SUBSETS]
+    records[-1]["provenance"]["git"]["dirty"] = True
+    (row,) = join(make_rows(records), SUBSETS)
+    assert row.dirty == 1

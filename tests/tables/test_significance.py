@@ -112,7 +112,7 @@ def _row(method: str, right: Any, subset: str = "boolq", questions: str = "a") -
 
 class _Answer:
     def __init__(self, uid: str, subset: str, score: float) -> None:
-        self.uid, self.subset, self.score = uid, subset, score
+        self.uid, self.subset, self.score, self.repeat = uid, subset, score, 0
 
 
 def test_rows_are_compared_on_their_records() -> None:

@@ -79,7 +79,7 @@ def test_unsandboxed_is_another_comparison() -> None:
     assert text_task("task=code").rules("one_line")["clean"][1] == "program_sandboxed"
     risky = text_task("task=code", "task.allow_code_execution=unsandboxed")
     assert risky.rules("one_line")["clean"][1] == "program_unsandboxed"
-    with pytest.raises(UserError, match="'program_sandboxed' or 'program_unsandboxed'"):
+    with pytest.raises(UserError, match="'program_sandboxed', 'program_unsandboxed', 'program_elsewhere'"):
         text_task("task=code", "task.allow_code_execution=yes")
 
 

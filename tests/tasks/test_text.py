@@ -95,5 +95,5 @@ def test_a_subset_without_a_scoring_rule_is_refused() -> None:
 
 
 def test_an_unknown_comparison_names_the_choices() -> None:
-    with pytest.raises(UserError, match="'exact', 'number', 'math'"):
+    with pytest.raises(UserError, match="'exact', 'number', 'leading_integer', 'math'"):
         text_task("task.scoring.default.compare=fuzzy")

@@ -2,8 +2,8 @@
 
 The adapted backbone runs forward, backward and optimiser on the meta device, where tensors have shapes and no storage,
 and every kernel that PyTorch would start is counted. So whatever a method computes is in the count, and no method needs
-a formula of its own. Backbones are stacks of equal blocks: one and two blocks are run, and the rest follows by their
-difference.
+a formula of its own. Backbones are stacks of equal blocks: two and three of them are run, and the rest follows by
+their difference. (The first block alone can differ: nothing before it asks for a gradient.)
 
 Does not: allocate weights, or know seconds.
 """
@@ -55,6 +55,10 @@ class Counter(TorchDispatchMode):
         return out
 
 
+_SPEAKERS = (2, 3)
+"""How many blocks are run, to tell what one more costs."""
+
+
 def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
     """The work of one training step of an attached ``method`` on the meta device.
 
@@ -63,16 +67,16 @@ def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
     """
     backbone = method.backbone
     place = _blocks(backbone)
-    if place is None or not _alike(place[1]):
+    if place is None or len(place[1]) < _SPEAKERS[-1] or not _alike(place[1]):
         depth, seen = 1, [_run(config, method, shape)]
     else:
         depth, seen = len(place[1]), []
-        for kept in (1, 2)[: len(place[1])]:
+        for kept in _SPEAKERS:
             with _truncated(place, kept):
                 seen.append(_run(config, method, shape))
     if seen[0] is None or seen[-1] is None:
         return None
-    last, more = seen[-1], max(0, depth - len(seen))
+    last, more = seen[-1], depth - _SPEAKERS[-1] if len(seen) > 1 else 0
     step = [(b + a * -1.0) for a, b in zip(seen[0][0], last[0], strict=True)]
     forward, backward, optimiser = (one + each * more for one, each in zip(last[0], step, strict=True))
     block = last[1] - seen[0][1] if len(seen) > 1 else 0.0
@@ -83,7 +87,7 @@ def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
         optimiser=optimiser,
         saved=last[1] + block * more,
         saved_of_a_block=block,
-        saved_by_checkpoints=max(0.0, last[1] - block * len(seen)) + last[2] * depth,
+        saved_by_checkpoints=max(0.0, last[1] - block * (_SPEAKERS[-1] if len(seen) > 1 else 1)) + last[2] * depth,
         trained=trained,
         weights=sum(_bytes(parameter) for parameter in backbone.parameters()) - trained,
     )

@@ -92,6 +92,8 @@ class OurRow:
     @cached_property
     def dirty(self) -> int:
         """How many runs were made from uncommitted code, or from code of which no commit is known."""
+        if self.parts:
+            return sum(part.dirty for part in self.parts)
         states = [run["provenance"]["git"] for run in self.runs]
         return sum(state is None or state["dirty"] for state in states)
 
