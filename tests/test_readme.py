@@ -32,7 +32,7 @@ def test_every_run_command_runs(command: str, project_root: Path) -> None:
     typed = [sys.executable, str(project_root / "run.py"), *words]
     done = subprocess.run(typed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "commonsense" in done.stdout
+    assert "commonsense" in done.stdout or "runs" in done.stdout  # of a sweep, what differs
 
 
 def test_every_make_target_named_exists(project_root: Path) -> None:

@@ -16,7 +16,7 @@ from wegeft.tables.write import Rendering, make_all
 
 @pytest.fixture(scope="module")
 def rendering(tmp_path_factory: pytest.TempPathFactory) -> Rendering:
-    return make_all(write_all(awkward_records(), tmp_path_factory.mktemp("records")), PAPER)
+    return make_all(write_all(awkward_records(), tmp_path_factory.mktemp("records")), PAPER, curves=True)
 
 
 def _few(rendering: Rendering) -> Rendering:

@@ -28,7 +28,12 @@ class Run:
     run_id: str
     folder: Path
     record: Path
-    force: bool
+    config: RunConfig
+
+    @property
+    def force(self) -> bool:
+        """Whether it is to be made again if it has its record."""
+        return self.config.force
 
     @property
     def done(self) -> bool:
@@ -72,5 +77,5 @@ def run_of(config: RunConfig, overrides: Sequence[str]) -> Run:
         run_id=identity,
         folder=Path(config.output_dir) / identity,
         record=record_path(identity, Path(config.records_dir)),
-        force=config.force,
+        config=config,
     )

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import hydra
 from omegaconf import OmegaConf
@@ -32,6 +32,7 @@ from pydantic import Field
 
 from wegeft.cli import CONFIG_FOLDER, ROOT
 from wegeft.cluster import snapshot
+from wegeft.cluster.packing import runs_at_once
 from wegeft.cluster.runs import Run
 from wegeft.cluster.start import JOB_NAME, log_path
 from wegeft.errors import UserError
@@ -76,7 +77,7 @@ class LocalOptions(Strict):
     """``hydra/launcher=submitit_local``; the YAML file says what each value means."""
 
     folder: str
-    at_once: int = Field(ge=1)
+    at_once: Annotated[int, Field(ge=1)] | Literal["auto"]
     cpus_per_task: int = Field(ge=1)
     gpus_per_node: int = Field(ge=0)
 
@@ -121,12 +122,19 @@ def to_slurm(runs: Sequence[Run], options: SlurmOptions) -> list[Submitted]:
 
 
 def here(runs: Sequence[Run], options: LocalOptions) -> list[Submitted]:
-    """Carry out ``runs`` on this machine, ``at_once`` at a time, each with its own GPUs; returns when all are over."""
+    """Carry out ``runs`` on this machine, ``at_once`` at a time; returns when all are over.
+
+    Each has its own GPUs while there are enough; runs with one GPU each then share them in turn.
+
+    Raises:
+        UserError: ``at_once=auto`` and nobody knows what a run takes, or there are fewer GPUs than a run wants.
+    """
+    at_once = _at_once(runs, options)
     code = snapshot.take(ROOT, Path(options.folder) / "snapshots")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(code / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ["OMP_NUM_THREADS"] = str(options.cpus_per_task)
     folder = _submission_folder(options.folder)
-    places: list[Any] = [None] * options.at_once
+    places: list[Any] = [None] * at_once
     submitted = []
     for run in runs:
         place = _free_place(places)
@@ -180,13 +188,32 @@ def _start_here(run: Run, folder: Path, options: LocalOptions, place: int) -> An
     import submitit
 
     executor = submitit.LocalExecutor(folder)
-    first = place * options.gpus_per_node
+    gpus = _gpus_of(place, options.gpus_per_node)
     executor.update_parameters(
         timeout_min=NO_LIMIT_MIN,
         gpus_per_node=options.gpus_per_node,
-        visible_gpus=tuple(range(first, first + options.gpus_per_node)),
+        visible_gpus=gpus,
     )
     return executor.submit(run.start)
+
+
+def _at_once(runs: Sequence[Run], options: LocalOptions) -> int:
+    if options.at_once != "auto":
+        return options.at_once
+    found = runs_at_once(runs, options.gpus_per_node, options.cpus_per_task)
+    print(f"{found} runs at once.")
+    return found
+
+
+def _gpus_of(place: int, gpus: int) -> tuple[int, ...]:
+    """The GPUs of the run at ``place``: the next ``gpus``; where every GPU has a run, the first is shared."""
+    if gpus == 0:
+        return ()
+    import torch
+
+    found = max(gpus, torch.cuda.device_count())
+    first = place % (found // gpus) * gpus
+    return tuple(range(first, first + gpus))
 
 
 def _free_place(places: Sequence[Any]) -> int:
