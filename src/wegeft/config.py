@@ -63,7 +63,7 @@ class TrainingConfig(Strict):
     """The recipe of the optimisation: sizes, optimiser and schedule.
 
     ``min_learning_rate`` and ``warmup_from`` are where ``cosine_by_epoch`` ends and where its warm-up begins; the other
-    schedules have neither.
+    schedules have neither. ``prefix_cache_gb`` is read for images alone: see ``wegeft.training.kept_prefix``.
     """
 
     recipe: str
@@ -85,6 +85,7 @@ class TrainingConfig(Strict):
     gradient_checkpointing: bool
     compile: bool
     checkpoint_every: int = Field(ge=1)
+    prefix_cache_gb: float = Field(default=0.0, ge=0)
 
 
 class RuntimeConfig(Strict):

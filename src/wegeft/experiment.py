@@ -228,7 +228,7 @@ def _train(
 ) -> tuple[TrainingResult, str | None]:
     """Train in place, going on from the run's last checkpoint; returns what was done and why it diverged, if it did."""
     folder = run_folder(config, identity)
-    items, objective = prepared.train_items, prepared.objective
+    items, objective = prepared.train_items, prepared.objective_for(method.backbone, config.training)
     logger = config.logger if current().is_main else LoggerConfig(name="none", project="", mode="offline")
     with open_logger(logger, identity, config.plain(), config.output_dir) as log:
         choice = _epoch_choice(config, method, prepared, folder, log)
@@ -239,7 +239,7 @@ def _train(
             return result, None
         except NonFiniteError as error:
             if current().is_main:
-                evidence.write(folder, error, objective, config.training.batching)
+                evidence.write(folder, error, prepared.objective, config.training.batching)
             return error.result, f"{error}."
 
 

@@ -55,6 +55,9 @@ class RowObjective:
     def draw(self, items: Sequence[Row]) -> Sequence[Row]:
         return items
 
+    def expect(self, items: Sequence[Row]) -> None:
+        pass
+
     def collate(self, items: Sequence[Row], batching: Batching) -> Batch:
         assert batching == "padded"
         width = max(len(ids) for ids, _ in items)

@@ -34,10 +34,10 @@ from wegeft.progress import progress
 from wegeft.records.identity import run_id
 from wegeft.tasks import build_task
 from wegeft.tasks.image import ImageTask
+from wegeft.tasks.image_reader import ImageReader
 from wegeft.tasks.image_source import ImageExample, open_image
 from wegeft.tasks.image_transform import Transform
 from wegeft.training import adapter_file
-from wegeft.training.image_objective import pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,11 +60,12 @@ class Viewer:
     def __init__(self, method: Method, task: ImageTask) -> None:
         self.method, self.task = method, task
         self._transform = Transform(task.config.test_transform)
+        self._reader = ImageReader(self._transform)
         self._first = next(method.backbone.parameters())
 
     def see(self, examples: Sequence[ImageExample]) -> Seen:
         """Maps of ``examples``, on the CPU."""
-        pixels_BHWC = pixels(examples, [None] * len(examples), self._transform)
+        pixels_BHWC = self._reader.read([(example, None) for example in examples])
         input_BCHW = self.task.config.normalisation(pixels_BHWC.to(self._first.device), self._first.dtype)
         logits_BK, maps = cluster_maps(self.method, input_BCHW)
         return Seen(pixels_BHWC, logits_BK.argmax(dim=1).tolist(), {name: _on_cpu(own) for name, own in maps.items()})

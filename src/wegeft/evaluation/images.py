@@ -17,9 +17,10 @@ from wegeft.evaluation.result import Evaluation, accuracy
 from wegeft.evaluation.rounds import answer_all
 from wegeft.evaluation.samples import Sample
 from wegeft.progress import progress
+from wegeft.tasks.image_reader import ImageReader
 from wegeft.tasks.image_source import ImageExample
 from wegeft.tasks.image_transform import Transform
-from wegeft.training.image_objective import pixels
+from wegeft.training.distributed import current
 
 if TYPE_CHECKING:
     from wegeft.tasks.image import ImageTask
@@ -66,12 +67,13 @@ def predict(
     model: nn.Module, task: "ImageTask", examples: Sequence[ImageExample], batch_size: int, journal: Journal
 ) -> list[int]:
     """Class ids of the largest logits, image by image; ``journal`` keeps them as they come."""
-    transform, normalise = Transform(task.config.test_transform), task.config.normalisation
-    first = next(model.parameters())
+    reader, normalise = ImageReader(Transform(task.config.test_transform)), task.config.normalisation
+    first, alone = next(model.parameters()), current().size == 1
 
     def answer(positions: Sequence[int]) -> list[Answer]:
-        batch = [examples[position] for position in positions]
-        pixels_BHWC = pixels(batch, [None] * len(batch), transform).to(first.device)
+        pixels_BHWC = reader.read([(examples[position], None) for position in positions]).to(first.device)
+        if alone:  # else other processes take the batches in between
+            reader.expect([(example, None) for example in examples[positions[-1] + 1 :][:batch_size]])
         labels: list[int] = model(normalise(pixels_BHWC, first.dtype)).argmax(dim=-1).tolist()
         return [Answer(str(label), tokens=0) for label in labels]
 

@@ -33,6 +33,7 @@ class Observation:
         steps, seconds, memory: of the training; memory in bytes at the peak.
         work, tensor_bytes: of one step, as it was counted when the run was made; None in older records.
         answers, generated, answer_seconds: of the evaluation.
+        is_whole: steps computed the whole network, no kept outputs of a frozen part of it.
     """
 
     run_id: str
@@ -55,6 +56,7 @@ class Observation:
     answer_seconds: float
     work: Work | None
     tensor_bytes: float
+    is_whole: bool = True
 
 
 def machine_name(hardware: Mapping[str, Any]) -> str:
@@ -103,14 +105,15 @@ def observation(record: Record, recipe: str) -> Observation:
         answer_seconds=evaluation.get("seconds", 0.0),
         work=Work(**{name: work[name] for name in WORK}) if work else None,
         tensor_bytes=work["tensor_bytes"] if work else 0.0,
+        is_whole="computed_once_up_to" not in record["data"]["remarks"],
     )
 
 
 def by_kind(seen: Iterable[Observation]) -> dict[tuple[str, str], list[Observation]]:
-    """The trained runs of each machine and kind (see :func:`step_recipe`)."""
+    """The trained runs of each machine and kind (see :func:`step_recipe`) whose work is what a step counts."""
     kinds: dict[tuple[str, str], list[Observation]] = {}
     for one in seen:
-        if one.steps and one.seconds and one.examples:
+        if one.steps and one.seconds and one.examples and one.is_whole:
             kinds.setdefault((one.machine, one.recipe), []).append(one)
     return kinds
 

@@ -42,6 +42,7 @@ IGNORED_KEYS: Mapping[str, str] = {
     "runtime": "device, threads and workers: hardware, which the record names under provenance",
     "training.micro_batch_size": "how the global batch is cut up; the loss is normalised over all of it",
     "training.checkpoint_every": "how much a kill costs; a run that goes on ends with the same bytes",
+    "training.prefix_cache_gb": "keeps what a frozen part of the network would compute again",
     "training.gradient_checkpointing": "recomputes the same activations instead of storing them",
 }
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from wegeft.config import TrainingConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.tasks.image_transform import Transform
 from wegeft.tasks.prepared import EpochChoice, FirstPrompt
 from wegeft.training.image_objective import ImageItem, ImageObjective
+from wegeft.training.kept_prefix import KeptPrefixObjective, keep_prefix
 from wegeft.training.objective import Objective
 
 if TYPE_CHECKING:
@@ -31,14 +33,22 @@ class PreparedImages:
         self._positions: int = backbone.processor.positions
         _check_size(task, backbone.processor.size)
         self.train_items: Sequence[ImageItem] = [ImageItem(example) for example in task.train_examples()]
-        self.objective: Objective[ImageItem] = ImageObjective(
+        self._images = ImageObjective(
             Transform(task.config.train_transform),
             task.config.normalisation,
             positions=self._positions,
             label_smoothing=protocol.label_smoothing,
         )
+        self.objective: Objective[ImageItem] = self._images
         self.first_prompt: FirstPrompt | None = None
         self.epoch_choice: EpochChoice | None = None
+        self._kept: dict[str, str] = {}
+
+    def objective_for(self, model: nn.Module, config: TrainingConfig) -> Objective[ImageItem]:
+        """See `wegeft.training.kept_prefix.keep_prefix`."""
+        found = keep_prefix(self._images, self.train_items, model, config)
+        self._kept = {"computed_once_up_to": found.prefix.name} if isinstance(found, KeptPrefixObjective) else {}
+        return found
 
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation":
         """Top-1 accuracy on the test images; the predictions go to ``folder``."""
@@ -47,8 +57,8 @@ class PreparedImages:
         return evaluate_images(model, self._task, self._positions, config, folder)
 
     def remarks(self) -> dict[str, Any]:
-        """By what the pixels are normalised, which published results differ in without saying so."""
-        return {"normalisation": self._task.config.normalisation.model_dump(mode="json")}
+        """By what the pixels are normalised, which published results differ in without saying so; what was kept."""
+        return {"normalisation": self._task.config.normalisation.model_dump(mode="json"), **self._kept}
 
 
 def _check_size(task: "ImageTask", size: int) -> None:

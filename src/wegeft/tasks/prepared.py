@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch import nn
 
+from wegeft.config import TrainingConfig
 from wegeft.evaluation.config import EvaluationConfig
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Prepared(Protocol[Item]):
     objective: "Objective[Item]"
     first_prompt: FirstPrompt | None
     epoch_choice: EpochChoice | None
+
+    def objective_for(self, model: nn.Module, config: TrainingConfig) -> "Objective[Item]":
+        """:attr:`objective`, or one that gives the same for the adapted ``model`` at less cost."""
 
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation | None":
         """Scores of ``model`` on the test sets; every sample is kept in ``folder``.

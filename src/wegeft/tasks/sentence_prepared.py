@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from wegeft.config import TrainingConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.tasks.prepared import EpochChoice, FirstPrompt
@@ -45,6 +46,11 @@ class PreparedSentences:
         self.objective: Objective[EncodedPair] = SentenceObjective(self._encoder)
         self.first_prompt: FirstPrompt | None = _first_prompt(self.train_items[0], self._encoder)
         self.epoch_choice: EpochChoice | None = None if protocol.choose_epoch == "last" else self
+
+    def objective_for(self, model: nn.Module, config: TrainingConfig) -> "Objective[EncodedPair]":
+        """:attr:`objective`: there is nothing to be had for less."""
+        del model, config
+        return self.objective
 
     def judge(self, model: nn.Module) -> float:
         """The metric on the rows that the epoch is chosen on."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from wegeft.config import TrainingConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
@@ -59,6 +60,11 @@ class PreparedText:
         if not len(used):
             raise UserError(f"no training row is below task.accept.below_tokens={limit}.")
         return used
+
+    def objective_for(self, model: nn.Module, config: TrainingConfig) -> Objective[Encoded]:
+        """:attr:`objective`: there is nothing to be had for less."""
+        del model, config
+        return self.objective
 
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation | None":
         """Answers to every test prompt, scored unless a judge has to; samples go to ``folder``."""

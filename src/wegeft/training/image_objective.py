@@ -6,12 +6,12 @@ Does not: decide how images are cut (the task's transform does), or know optimis
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wegeft.tasks.image_source import ImageExample, open_image
+from wegeft.tasks.image_reader import ImageReader
+from wegeft.tasks.image_source import ImageExample
 from wegeft.tasks.image_transform import Draw, Normalisation, Transform
 from wegeft.training.objective import Batch, Batching
 
@@ -31,19 +31,29 @@ class ImageObjective:
         self, transform: Transform, normalisation: Normalisation, positions: int, label_smoothing: float
     ) -> None:
         self._transform = transform
+        self._reader = ImageReader(transform)
         self._normalisation = normalisation
         self._positions = positions
         self._label_smoothing = label_smoothing
+
+    @property
+    def is_random(self) -> bool:
+        """Whether an image may look different from epoch to epoch."""
+        return self._transform.config.is_random
 
     def draw(self, items: Sequence[ImageItem]) -> Sequence[ImageItem]:
         """Crops and flips for the images of one step, from torch's generator."""
         return [replace(item, draw=self._transform.draw()) for item in items]
 
+    def expect(self, items: Sequence[ImageItem]) -> None:
+        """Begin to read the files of ``items`` while something else is computed."""
+        self._reader.expect([(item.example, item.draw) for item in items])
+
     def collate(self, items: Sequence[ImageItem], batching: Batching) -> Batch:
         """``pixels_BHWC`` (uint8) and ``labels_B`` (int64); images have one size, so there is nothing to pad."""
         del batching
         return {
-            "pixels_BHWC": pixels([item.example for item in items], [item.draw for item in items], self._transform),
+            "pixels_BHWC": self.pixels(items),
             "labels_B": torch.tensor([item.example.label for item in items]),
         }
 
@@ -57,14 +67,17 @@ class ImageObjective:
 
     def loss_sum(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy summed over images, in nats."""
-        input_BCHW = self._normalisation(batch["pixels_BHWC"], next(model.parameters()).dtype)
-        logits_BK: Tensor = model(input_BCHW)
-        return F.cross_entropy(
-            logits_BK.float(), batch["labels_B"], reduction="sum", label_smoothing=self._label_smoothing
-        )
+        return self.cross_entropy_sum(model(self.input(batch["pixels_BHWC"], model)), batch["labels_B"])
 
+    def pixels(self, items: Sequence[ImageItem]) -> Tensor:
+        """The images decoded and transformed: (B, H, W, C), uint8."""
+        return self._reader.read([(item.example, item.draw) for item in items])
 
-def pixels(examples: Sequence[ImageExample], draws: Sequence[Draw | None], transform: Transform) -> Tensor:
-    """The images decoded and transformed: (B, H, W, C), uint8."""
-    images = [transform.apply(open_image(e), draw) for e, draw in zip(examples, draws, strict=True)]
-    return torch.from_numpy(np.stack(images))
+    def input(self, pixels_BHWC: Tensor, model: nn.Module) -> Tensor:
+        """What ``model`` takes, (B, C, H, W), on its device and in its dtype."""
+        first = next(model.parameters())
+        return self._normalisation(pixels_BHWC.to(first.device), first.dtype)
+
+    def cross_entropy_sum(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        """The loss of given logits; a scalar in fp32."""
+        return F.cross_entropy(logits_BK.float(), labels_B, reduction="sum", label_smoothing=self._label_smoothing)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -109,8 +110,10 @@ def train(
     micro = MicroBatch(config.micro_batch_size, is_fixed=is_sharded(model))
     with _training_mode(model, config), stop_requests() as stop, progress(steps, "train") as advance:
         advance(result.steps)
-        for step, indices in enumerate(batches, start=result.steps):
+        for step, (indices, coming) in enumerate(_with_next(batches), start=result.steps):
             started = time.perf_counter()
+            _seed_step(seed, step + 1)  # random choices of a step follow from its seed, whenever they are made
+            objective.expect(world.part(objective.draw([items[index] for index in coming])))
             _seed_step(seed, step)
             batch = objective.draw([items[index] for index in indices])
             rate = _set_rate(optimizer, learning_rate(config, step, steps, per_epoch))
@@ -200,6 +203,11 @@ def _batches(
         lengths = [objective.tokens([item]) for item in items]
         order_of = partial(length_grouped_order, lengths, config.batch_size, seed)
     return global_batches(len(items), config.batch_size, seed, steps, start, order_of)
+
+
+def _with_next(batches: Iterable[list[int]]) -> Iterator[tuple[list[int], list[int]]]:
+    """Every batch and the one after it, which is empty after the last."""
+    return pairwise(chain(batches, [[]]))
 
 
 def _seed_step(seed: int, step: int) -> None:

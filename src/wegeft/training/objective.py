@@ -35,6 +35,9 @@ class Objective(Protocol[Item]):
         Called once a step, before it is cut into micro-batches, which then cannot change what is drawn.
         """
 
+    def expect(self, items: Sequence[Item]) -> None:
+        """Told the drawn examples of the step after the one that is computed now, to begin to read them."""
+
     def collate(self, items: Sequence[Item], batching: Batching) -> Batch:
         """The examples as one batch of tensors."""
 
@@ -61,6 +64,9 @@ class CausalLMObjective:
     def draw(self, items: Sequence[Encoded]) -> Sequence[Encoded]:
         """The examples as they are; text has no augmentation."""
         return items
+
+    def expect(self, items: Sequence[Encoded]) -> None:
+        """Nothing to read: texts are encoded before the first step."""
 
     def collate(self, items: Sequence[Encoded], batching: Batching) -> Batch:
         """(B, L) tensors as the protocol pads them, or (1, N) tensors without padding: the same loss to rounding."""

@@ -23,6 +23,9 @@ class SentenceObjective:
         """The examples as they are; text has no augmentation."""
         return items
 
+    def expect(self, items: Sequence[EncodedPair]) -> None:
+        """Nothing to read: texts are encoded before the first step."""
+
     def collate(self, items: Sequence[EncodedPair], batching: Batching) -> Batch:
         """Padded on the right; a classifier reads whole rows, so there is no flat form of them."""
         del batching
