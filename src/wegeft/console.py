@@ -23,6 +23,8 @@ def print_record(record: Record, path: Path) -> None:
         out.print(f"[bold red]{record['status']}[/bold red]: {record['error']}")
     if record["evaluation"]:
         out.print(_scores(record))
+    if "not_judged" in record["data"]["remarks"]:
+        out.print(f"answers kept and not scored yet: {record['data']['remarks']['not_judged']}", soft_wrap=True)
     out.print(_costs(record))
     out.print(f"record: {path}", soft_wrap=True)
 

@@ -46,7 +46,7 @@ class Parrot(nn.Module):
             rows = zip(input_ids.tolist(), attention_mask.tolist(), strict=True)
             self.prompts += [[token for token, read in zip(*pair, strict=True) if read] for pair in rows]
         logits_BLV = torch.zeros(len(input_ids), 1, 300)
-        logits_BLV[:, 0, self.answer[written.count]] = 1.0
+        logits_BLV[:, 0, self.answer[written.count]] = 1000.0
         return _Output(logits_BLV, _Cache(written.count + 1))
 
 
@@ -110,7 +110,7 @@ def test_samples_hold_every_answer_in_order(tmp_path: Path) -> None:
         "others": {},
         "repeat": 0,
     }
-    assert fmean(sample.score for sample in samples) == found.mean
+    assert fmean(sample.score == 1.0 for sample in samples) == found.mean
 
 
 def test_the_model_reads_the_prompt_ids_that_training_masks(tmp_path: Path) -> None:
@@ -255,6 +255,38 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(
     assert (tmp_path / SAMPLES).read_bytes() == (tmp_path / "whole" / SAMPLES).read_bytes()
     assert (found.scores, found.mean, found.tokens_generated) == (whole.scores, whole.mean, whole.tokens_generated)
     assert not (tmp_path / PARTIAL).exists()
+
+
+def test_several_answers_by_several_ways_to_one_question_are_kept_apart(tmp_path: Path) -> None:
+    """Two ways with the same settings, two samples each, killed after every batch once: as if never interrupted."""
+    sampled = "{temperature: 1.0, samples: 2, seed: 3}"
+    ways = f"+task.decodings={{first: {sampled}, greedy: {{}}, second: {sampled}}}"
+    task = text_task(
+        "task.sources.mini.test_rows=3", "task.max_new_tokens=6", "task.test_subsets=[boolq,openbookqa]", ways
+    )
+    whole = evaluate(tiny_llama(), task, tmp_path / "whole", batch_size=4)
+    model, kept = tiny_llama(), []
+    for _ in range(20):
+        left = [6 + 1]  # one batch and the beginning of the next
+
+        def count(*_arguments: Any, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+
+        with model.register_forward_pre_hook(count):
+            try:
+                found = evaluate(model, task, tmp_path, batch_size=4)
+                break
+            except Killed:
+                kept.append(len((tmp_path / PARTIAL).read_text().splitlines()) - 1)
+    samples = read_samples(tmp_path / SAMPLES)
+    assert len(kept) > 3
+    assert len(samples) == 2 * 3 * (2 + 1 + 2)
+    assert [sample.repeat for sample in samples[:4]] == [0, 1, 0, 1]
+    assert samples[0].text != samples[1].text
+    assert (tmp_path / SAMPLES).read_bytes() == (tmp_path / "whole" / SAMPLES).read_bytes()
+    assert (found.scores, found.tokens_generated) == (whole.scores, whole.tokens_generated)
 
 
 def test_answers_of_other_weights_or_to_other_questions_are_not_taken(tmp_path: Path) -> None:

@@ -1,21 +1,30 @@
 """Programming as a task: the questions, their sandbox, and an evaluation in which some answers pass."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.composing import run_config
 from tests.evaluation.test_evaluate import Parrot
 from tests.evaluation.tiny import tiny_encoder
 from tests.tasks.tiny import text_task
+from wegeft import experiment
 from wegeft.errors import UserError
 from wegeft.evaluation.checks import check_gold
+from wegeft.evaluation.code import judge as programs
 from wegeft.evaluation.code import sandbox
 from wegeft.evaluation.code.judge import problem_of
+from wegeft.evaluation.code.later import run_kept
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.evaluate import evaluate_text
-from wegeft.evaluation.rescore import rescore
-from wegeft.evaluation.samples import read_samples
+from wegeft.evaluation.judging.run import judge
+from wegeft.evaluation.rescore import rescore, rescore_run
+from wegeft.evaluation.samples import read_samples, write_samples
+from wegeft.records.identity import run_id
+from wegeft.records.store import read_record
 from wegeft.tasks.text import TextTask
 
 isolated = pytest.mark.skipif(
@@ -105,3 +114,68 @@ def test_unknown_sets_name_the_choices(tmp_path: Path) -> None:
 def test_official_mending_is_a_choice() -> None:
     task = text_task("task=code", "task.scoring.default.extractors.clean.mending=official")
     check_gold(task, {"one_line": task.test_examples()["one_line"][:3]})
+
+
+def test_programs_written_on_one_machine_are_run_on_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first machine has no sandbox and runs nothing; the second has neither data nor weights."""
+    if sandbox.why_not_isolated() is not None:
+        pytest.skip(f"no sandbox here: {sandbox.why_not_isolated()}")
+    config = run_config(
+        "task=code", "task.allow_code_execution=elsewhere", "training.max_steps=2", "evaluation.limit=4",
+        "runtime.threads=1",
+    )  # fmt: skip
+    identity = run_id(config.plain())
+    with monkeypatch.context() as here:
+        here.setattr(sandbox, "why_not_isolated", lambda: "no namespaces")
+        here.setattr(programs, "run_program", lambda *_: pytest.fail("a program was run"))
+        experiment.run(config)
+    command = f"python run.py mode=judge run={identity}"
+    record = read_record(Path("results/records") / f"{identity}.json")
+    assert record["evaluation"] is None
+    assert record["data"]["remarks"]["not_judged"] == command
+    assert f"answers kept and not scored yet: {command}" in capsys.readouterr().out
+    written = read_samples(Path("runs") / identity / "samples.jsonl")
+    assert [sample.score for sample in written] == [None] * 4
+
+    solution = f"```python\n{problem_of(written[2].gold).solution}```"
+    write_samples([*written[:2], replace(written[2], text=solution), written[3]], Path("runs") / identity)
+    shutil.copytree("runs", tmp_path / "there" / "runs")
+    shutil.copytree("results", tmp_path / "there" / "results")
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(UserError, match=f"no rule scores the answers in .*; mode=judge run={identity} does"):
+        rescore_run(Path("runs") / identity)
+    judge(run_config("mode=judge", f"run={identity}"))
+    record = read_record(Path("results/records") / f"{identity}.json")
+    score = record["evaluation"]["scores"]["one_line"]
+    assert (score["metric"], score["value"], score["n"]) == ("accuracy", 0.25, 4)
+    assert record["evaluation"]["mean"] == 0.25
+    assert record["evaluation"]["extractor"] == {"name": "WrittenCode", "version": "1"}
+    assert record["evaluation"]["outcomes"]["one_line"]["right"] == "2"
+    assert "not_judged" not in record["data"]["remarks"]
+    scored = read_samples(Path("runs") / identity / "samples.jsonl")
+    assert [sample.score for sample in scored] == [0, 0, 1, 0]
+
+
+@isolated
+def test_kept_answers_to_published_problems_get_the_scores_of_an_evaluation_that_runs_them(
+    real_data: Path, tmp_path: Path
+) -> None:
+    """Two rules, two ways of decoding and pass@k: every score under the same name and equal."""
+    mended = "{_target_: wegeft.evaluation.code.judge.WrittenCode, mending: official}"
+    ways = "{sampled: {temperature: 1.0, samples: 2, pass_at: [2]}, greedy: {}}"
+    rules, ways = f"+task.scoring.default.extractors.official={mended}", f"+task.decodings={ways}"
+    options = ("task.test_subsets=[humaneval]", "task.max_new_tokens=400", rules, ways)
+    first = paper_task(real_data).test_examples()["humaneval"][0]
+    answer = f"```python\n{problem_of(first.gold).solution}```"
+    config = EvaluationConfig(batch_size=4, merge=False, limit=2)
+    encoder = tiny_encoder("clean", "max_length=8000")
+    at_once = evaluate_text(Parrot(answer), encoder, paper_task(real_data, *options), config, tmp_path)
+    elsewhere = paper_task(real_data, *options, "task.allow_code_execution=elsewhere")
+    evaluate_text(Parrot(answer), encoder, elsewhere, config, tmp_path / "kept")
+    later = run_kept(read_samples(tmp_path / "kept" / "samples.jsonl"), elsewhere, "sandboxed")
+    assert later.scores == at_once.scores
+    assert list(later.samples or ()) == read_samples(tmp_path / "samples.jsonl")
+    assert at_once.scores["humaneval"].value == 0.5
+    assert set(at_once.scores) >= {"humaneval/official", "humaneval/pass@2", "humaneval/greedy"}

@@ -60,7 +60,7 @@ def select(samples: Iterable[Sample], which: Which) -> list[Sample]:
     keep: dict[Which, Callable[[Sample], bool]] = {
         "all": lambda _: True,
         "right": lambda sample: sample.score == 1.0,
-        "wrong": lambda sample: sample.score != 1.0,
+        "wrong": lambda sample: sample.score not in (1.0, None),
         "unreadable": lambda sample: sample.extracted is None,
     }
     return [sample for sample in samples if keep[which](sample)]
@@ -76,7 +76,7 @@ def _prompts(folder: Path) -> Mapping[str, str]:
 
 
 def _panel(sample: Sample, prompt: str | None) -> Panel:
-    colour = "green" if sample.score == 1.0 else "red"
+    colour = "yellow" if sample.score is None else "green" if sample.score == 1.0 else "red"
     body = Text()
     if prompt is not None:
         body.append(prompt.rstrip() + "\n", style="dim")

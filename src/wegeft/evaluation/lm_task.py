@@ -31,11 +31,11 @@ class TextSetTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval has no ann
     """lm-eval's task of YAML fields, without a progress bar of its own for building the requests."""
 
     def build_all_requests(self, *, limit: int | None = None, **_options: Any) -> None:
-        """One request per document: the prompt as it is, no examples before it."""
-        name = self.config["task"]
+        """One request per document, answered ``repeats`` times: the prompt as it is, no examples before it."""
+        name, repeats = self.config["task"], self.config["repeats"]
         documents = self.doc_iterator(rank=0, limit=limit, world_size=1)
         self._instances = [
-            self.construct_requests(doc=doc, ctx=self.doc_to_text(doc), metadata=(name, number, 1))
+            self.construct_requests(doc=doc, ctx=self.doc_to_text(doc), metadata=(name, number, repeats))
             for number, doc in documents
         ]
 

@@ -88,9 +88,12 @@ def rescore_run(folder: Path) -> Rescored:
     """Score the run kept in ``folder`` again.
 
     Raises:
-        UserError: the folder has no resolved config or no samples, or its task writes no text.
+        UserError: the folder has no resolved config or no samples, its task writes no text, or no rule scores it.
     """
-    return rescore(read_samples(folder / SAMPLES), task_of_run(folder))
+    samples, task = read_samples(folder / SAMPLES), task_of_run(folder)
+    if task.judged_later:
+        raise UserError(f"no rule scores the answers in {folder}; mode=judge run={folder.name} does.")
+    return rescore(samples, task)
 
 
 def task_of_run(folder: Path) -> TextTask:
@@ -116,10 +119,8 @@ def print_rescored(found: Rescored, console: Console) -> None:
     console.print(table)
     for flip in found.flips:
         old, new = flip.sample, flip
-        line = (
-            f"{old.uid}: {old.extracted!r} ({old.score:.0f}) -> {new.extracted!r} ({new.score:.0f}), gold {old.gold!r}"
-        )
-        console.print(Text(f"{line}, by {old.extractor} v{old.extractor_version} -> {new.rule}"))
+        line = f"{old.uid}: {old.extracted!r} ({old.score == 1.0:d}) -> {new.extracted!r} ({new.score:.0f})"
+        console.print(Text(f"{line}, gold {old.gold!r}, by {old.extractor} v{old.extractor_version} -> {new.rule}"))
         console.print(Text(f"    {old.text!r}"))
     console.print(f"{len(found.flips)} answers are read or scored differently.")
 

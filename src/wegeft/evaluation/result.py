@@ -90,6 +90,10 @@ def accuracy_of_repeats(subset: str, correct: Sequence[Sequence[bool]], chance: 
         correct: by question, whether each of its answers is right; all have equally many.
         chance: expected value of guessing.
     """
-    shares = [fmean(answers) for answers in correct]
-    stderr = stdev(shares) / math.sqrt(len(shares)) if len(shares) > 1 else None
-    return Score(subset, "accuracy", fmean(shares), stderr, len(shares), chance)
+    return mean_over_questions(subset, "accuracy", [fmean(answers) for answers in correct], chance)
+
+
+def mean_over_questions(name: str, metric: str, values: Sequence[float], chance: float | None) -> Score:
+    """The mean of one value per question with its standard error, the sample standard deviation over √n."""
+    stderr = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return Score(name, metric, fmean(values), stderr, len(values), chance)

@@ -8,7 +8,7 @@ Does not: generate or extract.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Sample:
         text: what the model wrote, special tokens removed.
         extracted: the answer found in ``text``; None if there was none.
         gold: the right answer.
-        score: 1.0 if it was found right, else 0.0.
+        score: 1.0 if it was found right, else 0.0; None as long as nobody has scored it.
         extractor: rule behind ``extracted``.
         extractor_version: its version.
         others: further rules by name, each with its ``extracted`` and ``score``.
@@ -44,11 +44,17 @@ class Sample:
     text: str
     extracted: str | None
     gold: str
-    score: float
+    score: float | None
     extractor: str
     extractor_version: int
     others: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeat: int = 0
+
+
+def unscored(sample: Sample) -> Sample:
+    """``sample`` before anybody has said whether it is right."""
+    others = {rule: {**found, "score": None} for rule, found in sample.others.items()}
+    return replace(sample, score=None, others=others)
 
 
 def write_samples(samples: Sequence[Sample], folder: Path) -> Path:

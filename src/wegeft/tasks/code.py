@@ -7,15 +7,20 @@ import random
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from wegeft.errors import UserError
 from wegeft.evaluation.code.judge import gold_of
 from wegeft.evaluation.code.problems import Benchmark, Problem, read_problems
 from wegeft.evaluation.code.sandbox import Isolation, require_isolation
+from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.tasks.generated import GeneratedConfig, GeneratedSource
 from wegeft.tasks.sources import LLMAdaptersConfig, LLMAdaptersFiles, Row, Split
 from wegeft.tasks.text import TextTask, TextTaskConfig
+
+if TYPE_CHECKING:
+    from wegeft.evaluation.judging.judged import Judged
+    from wegeft.evaluation.samples import Sample
 
 
 class CodeTaskConfig(TextTaskConfig):
@@ -23,10 +28,11 @@ class CodeTaskConfig(TextTaskConfig):
 
     Attributes:
         allow_code_execution: ``sandboxed`` runs them in namespaces of their own, or not at all; ``unsandboxed`` accepts
-            the risk of running them as the person who started the run.
+            the risk of running them as the person who started the run; ``elsewhere`` keeps them, and ``mode=judge``
+            runs them, on this machine or another.
     """
 
-    allow_code_execution: Isolation
+    allow_code_execution: Isolation | Literal["elsewhere"]
 
 
 class CodeTask(TextTask):
@@ -36,13 +42,26 @@ class CodeTask(TextTask):
 
     def __init__(self, config: CodeTaskConfig) -> None:
         super().__init__(config)
-        self.isolation: Isolation = config.allow_code_execution
+        self.isolation = config.allow_code_execution
 
     def check_data(self) -> None:
         """See :meth:`Task.check_data`; also UserError where programs could not be shut in."""
         super().check_data()
         if self.isolation == "sandboxed":
             require_isolation()
+
+    @property
+    def judged_later(self) -> bool:
+        """See :attr:`TextTask.judged_later`."""
+        return self.isolation == "elsewhere"
+
+    def judge(self, samples: Sequence["Sample"], folder: Path, config: JudgeConfig) -> "Judged":
+        """See :meth:`TextTask.judge`: run the kept programs; needs no data files, for samples hold the tests."""
+        from wegeft.evaluation.code.later import run_kept
+
+        if not self.judged_later:
+            return super().judge(samples, folder, config)
+        return run_kept(samples, self, config.allow_code_execution)
 
 
 class BenchmarkConfig(LLMAdaptersConfig):

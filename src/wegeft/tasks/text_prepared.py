@@ -13,12 +13,13 @@ from wegeft.config import TrainingConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
-from wegeft.evaluation.samples import SAMPLES, read_samples
+from wegeft.evaluation.samples import SAMPLES, read_samples, unscored, write_samples
 from wegeft.progress import progress
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import Encoded, EncodedSet, TextEncoder
 from wegeft.tasks.encoding_cache import cache_folder, encode_cached
 from wegeft.tasks.prepared import EpochChoice, FirstPrompt
+from wegeft.training.distributed import current
 from wegeft.training.objective import CausalLMObjective, Objective
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ class PreparedText:
         self._too_long_prompts = dict(evaluation.too_long)
         if not self._task.judged_later:
             return evaluation
-        self._task.keep_for_judge(read_samples(folder / SAMPLES), folder, folder.name)
+        if current().is_main:
+            samples = [unscored(sample) for sample in read_samples(folder / SAMPLES)]
+            write_samples(samples, folder)
+            self._task.keep_for_judge(samples, folder, folder.name)
         self._not_judged = f"python run.py mode=judge run={folder.name}"
         return None
 

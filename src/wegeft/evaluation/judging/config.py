@@ -1,10 +1,11 @@
-"""Who judges open answers.
+"""Who scores kept answers: a judge of open ones, a sandbox of programs.
 
-Does not: ask anybody.
+Does not: ask anybody, or run anything.
 """
 
 from pydantic import Field
 
+from wegeft.evaluation.code.sandbox import Isolation
 from wegeft.schema import Strict
 
 
@@ -17,6 +18,7 @@ class JudgeConfig(Strict):
         key_variable: environment variable with the endpoint's key; no key is sent where it is empty.
         annotations: an ``annotations.json`` of the alpaca_eval package, to be taken instead of asking.
         timeout_seconds: of one judgement.
+        allow_code_execution: how kept programs are run.
     """
 
     base_url: str | None
@@ -24,3 +26,4 @@ class JudgeConfig(Strict):
     key_variable: str
     annotations: str | None
     timeout_seconds: float = Field(gt=0)
+    allow_code_execution: Isolation

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wegeft.evaluation.result import Score
+from wegeft.evaluation.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,9 @@ class Judged:
     Attributes:
         scores: by name.
         judge: who judged, with a version or the days of the judgements.
+        samples: the answers with a score each; None where only all of them together have one.
     """
 
     scores: Mapping[str, Score]
     judge: tuple[str, str]
+    samples: tuple[Sample, ...] | None = None

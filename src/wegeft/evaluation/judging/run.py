@@ -3,6 +3,7 @@
 Does not: generate answers, or change them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -11,9 +12,9 @@ from wegeft.config import RunConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.judging.judged import Judged
 from wegeft.evaluation.rescore import task_of_run
-from wegeft.evaluation.samples import SAMPLES, Sample, read_samples
+from wegeft.evaluation.samples import SAMPLES, Sample, read_samples, write_samples
 from wegeft.inspection import chosen_run
-from wegeft.records.outcomes import pick_examples
+from wegeft.records.outcomes import pack, pick_examples
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
 
 
@@ -30,13 +31,18 @@ def judge(config: RunConfig) -> None:
     except (OSError, InvalidRecord) as error:
         raise UserError(f"the record {path} of the run cannot be read: {error}.") from error
     samples = read_samples(folder / SAMPLES)
-    judged = task_of_run(folder).judge(samples, folder, config.judge)
-    console.print_record(record, write_record(with_scores(record, samples, judged), Path(config.records_dir)))
+    task = task_of_run(folder)
+    judged = task.judge(samples, folder, config.judge)
+    if judged.samples is not None:
+        write_samples(judged.samples, folder)
+    scored = with_scores(record, samples, judged, task.counted(judged.scores))
+    console.print_record(record, write_record(scored, Path(config.records_dir)))
 
 
-def with_scores(record: Record, samples: list[Sample], judged: Judged) -> Record:
-    """``record`` with what the judge found; the first score is the reported one."""
+def with_scores(record: Record, samples: Sequence[Sample], judged: Judged, counted: Sequence[str]) -> Record:
+    """``record`` with what the judge found; its mean is over the scores that are ``counted``."""
     name, version = judged.judge
+    outcomes = {} if judged.samples is None else {"outcomes": pack(judged.samples)}
     record["evaluation"] = {
         "seconds": 0.0,  # the time of the judge says nothing about the model
         "n": len(samples),
@@ -44,11 +50,12 @@ def with_scores(record: Record, samples: list[Sample], judged: Judged) -> Record
             score_name: {"metric": s.metric, "value": s.value, "stderr": s.stderr, "n": s.n, "chance": s.chance}
             for score_name, s in judged.scores.items()
         },
-        "mean": fmean([score.value for score in judged.scores.values()][:1]),
+        "mean": fmean(judged.scores[name].value for name in counted),
         "extractor": {"name": name, "version": version},
         "batch_size": record["config"]["evaluation"]["batch_size"],
         "samples": SAMPLES,
-        "examples": pick_examples(samples),
+        "examples": pick_examples(judged.samples or samples),
+        **outcomes,
     }
     record["data"]["remarks"].pop("not_judged", None)
     return record
