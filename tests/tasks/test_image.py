@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.composing import run_config
 from tests.tasks.pictures import picture_run, write_pictures
 from wegeft import experiment, models
 from wegeft.errors import UserError
+from wegeft.methods.linear import AdaptedLinear
 from wegeft.planning.show import describe
 from wegeft.records.identity import run_id
 from wegeft.records.store import Record, read_record
@@ -68,6 +70,20 @@ def test_evaluating_the_saved_adapter_gives_the_same_predictions(tmp_path: Path)
     (folder / "samples.jsonl").unlink()
     experiment.evaluate(run_config(*command, "mode=evaluate"))
     assert (folder / "samples.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("method", ["wegeft", "lora", "dora", "bitfit", "red"])
+def test_evaluation_is_merged_and_in_inference_mode(tmp_path: Path, method: str) -> None:
+    seen: dict[bool, set[tuple[bool, bool]]] = {True: set(), False: set()}
+
+    def listen(module: torch.nn.Module, _inputs: object) -> None:
+        if isinstance(module, AdaptedLinear):
+            seen[module.training].add((module.view.is_folded, torch.is_inference_mode_enabled()))
+
+    with register_module_forward_pre_hook(listen):
+        record_of(*picture_run(write_pictures(tmp_path), f"method={method}", "training.max_steps=1"))
+    assert seen[True] == {(False, False)}
+    assert seen[False] == {(True, True)}
 
 
 def test_validation_scores_bear_their_name(tmp_path: Path) -> None:

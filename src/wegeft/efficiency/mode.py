@@ -63,7 +63,7 @@ def shortened(config: ModelConfig, layers: int | None) -> ModelConfig:
             f"efficiency.layers={layers} needs model.weights=random and a model that states its architecture; "
             "efficiency.layers=null keeps all layers."
         )
-    return config.model_copy(update={"architecture": {**config.architecture, "num_hidden_layers": layers}})
+    return config.model_copy(update={"architecture": {**config.architecture, models.depth_key(config): layers}})
 
 
 def _method_node(contestant: Contestant) -> Node:

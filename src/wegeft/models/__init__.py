@@ -81,6 +81,12 @@ def made_up_loss(config: ModelConfig, model: "nn.Module", sequences: int, length
     return None if function is None else function(model, sequences, length, labels)
 
 
+def depth_key(config: ModelConfig) -> str:
+    """The key of ``config.architecture`` that says how many blocks there are."""
+    key: str = _family(config).DEPTH
+    return key
+
+
 def count_parameters(model: "nn.Module") -> int:
     """Number of parameters of ``model``; one that is used in several places counts once."""
     return sum(parameter.numel() for parameter in model.parameters())

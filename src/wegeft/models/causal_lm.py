@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from wegeft.config import ModelConfig
-from wegeft.models.transformers_source import architecture, pretrained, probe, tokenizer
+from wegeft.models.transformers_source import DEPTH, architecture, pretrained, probe, tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,4 +56,4 @@ def _from_architecture(config: ModelConfig) -> "PreTrainedModel":
     return model
 
 
-__all__ = ["load", "made_up_loss", "probe", "skeleton"]
+__all__ = ["DEPTH", "load", "made_up_loss", "probe", "skeleton"]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "config.json"
+DEPTH = "depth"
+"""See `wegeft.models.depth_key`."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from wegeft.config import ModelConfig
 from wegeft.errors import UserError
-from wegeft.models.transformers_source import architecture, pretrained, probe, tokenizer
+from wegeft.models.transformers_source import DEPTH, architecture, pretrained, probe, tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -87,4 +87,4 @@ def _without_remarks() -> Iterator[None]:
         logger.setLevel(level)
 
 
-__all__ = ["load", "made_up_loss", "probe", "skeleton"]
+__all__ = ["DEPTH", "load", "made_up_loss", "probe", "skeleton"]

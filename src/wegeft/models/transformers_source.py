@@ -18,6 +18,9 @@ from wegeft.models.packaged import packaged_folder
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+DEPTH = "num_hidden_layers"
+"""See `wegeft.models.depth_key`."""
+
 
 def resolve_source(config: ModelConfig) -> str:
     """The folder or hub id that ``config.source`` means.
