@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from wegeft.evaluation.code import judge as programs
 from wegeft.evaluation.code import sandbox
 from wegeft.evaluation.code.judge import problem_of
 from wegeft.evaluation.code.later import run_kept
+from wegeft.evaluation.code.problems import Problem, code_of
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.evaluate import evaluate_text
 from wegeft.evaluation.judging.run import judge
@@ -92,13 +94,77 @@ def test_unsandboxed_is_another_comparison() -> None:
         text_task("task=code", "task.allow_code_execution=yes")
 
 
-def test_training_rows_come_from_files_of_rows(tmp_path: Path) -> None:
-    row = {"instruction": "Add.", "input": "", "output": "```python\n1 + 1\n```", "answer": "-"}
-    (tmp_path / "code_feedback").mkdir()
-    (tmp_path / "code_feedback" / "train.json").write_text(json.dumps([row] * 3))
-    (example, *others) = paper_task(tmp_path).train_examples()
-    assert example.target == row["output"]
-    assert len(others) == 2
+FEEDBACK = [
+    {"query": "Add.", "answer": "So:\n```python\n1 + 1\n```\nAnd also:\n```python\n2\n```\n", "lang": "python"},
+    {"query": "Why?", "answer": "Because.", "lang": "python"},
+    {"query": "Open?", "answer": "```python\n3", "lang": "python"},
+]
+
+
+def write_feedback(root: Path, rows: Sequence[object]) -> None:
+    path = root / "code_feedback" / "CodeFeedback-Filtered-Instruction.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_answers_with_code_are_trained_on_up_to_the_end_of_their_first_block(tmp_path: Path) -> None:
+    write_feedback(tmp_path, FEEDBACK)
+    task = paper_task(tmp_path)
+    examples = task.train_examples()
+    assert [example.uid for example in examples] == ["train/train/0", "train/train/2"]
+    assert [example.target for example in examples] == ["So:\n```python\n1 + 1\n```", "```python\n3```"]
+    assert examples[0].prompt.endswith("### Instruction:\nAdd.\n\n### Response:\n")
+    assert task.source.left_out("train", "train") == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"answer": "```1```"}, "row 3 has no text field `query`"),
+        ({"query": "?"}, "row 3 has no text field `answer`"),
+    ],
+)
+def test_a_broken_training_row_is_named(tmp_path: Path, row: object, sentence: str) -> None:
+    write_feedback(tmp_path, [*FEEDBACK, row])
+    with pytest.raises(UserError, match=sentence):
+        paper_task(tmp_path).train_examples()
+    write_feedback(tmp_path / "other", FEEDBACK[1:2])
+    with pytest.raises(UserError, match="holds no answer with a code block"):
+        paper_task(tmp_path / "other").train_examples()
+
+
+def test_the_recipe_of_the_paper_asks_and_trains_as_published(real_data: Path, tmp_path: Path) -> None:
+    write_feedback(tmp_path, FEEDBACK)
+    shutil.copytree(real_data / "code", tmp_path / "code", ignore=shutil.ignore_patterns("*alpaca*"))
+    task = text_task("+experiment=code_paper", f"data.root={tmp_path}")
+    assert task.train_examples()[1].target == " ```python\n3```"
+    prompt = task.test_examples()["humaneval"][0].prompt
+    assert prompt.startswith("Below is an instruction that describes a task.\n Write a response")
+    assert prompt.endswith("\n```\n\n### Response:\n```python\n ")
+    assert task.counted(["humaneval", "mbpp"]) == ["humaneval"]
+    assert task.config.accept is not None
+    assert (task.config.accept.below_tokens, task.config.accept.rows) == (1024, 100_000)
+    sampled = task.config.decodings["sampled"]
+    assert (sampled.samples, sampled.temperature, sampled.top_p, sampled.pass_at) == (5, 0.8, 0.95, (5,))
+    assert list(task.rules("humaneval")) == ["official", "clean"]
+
+
+@pytest.mark.slow
+@isolated
+def test_every_published_problem_can_be_solved_in_the_form_the_recipe_asks_for(real_data: Path) -> None:
+    """Both rules, every fourth problem and those with several functions or texts in their heads."""
+    task = text_task("+experiment=code_paper", f"data.root={real_data}")
+    examples = task.test_examples()["humaneval"]
+    numbers = sorted({*range(0, 164, 4), 10, 38, 50, 64})
+    check_gold(task, {"humaneval": [examples[number] for number in numbers]})
+
+
+def test_what_follows_the_opened_block_is_not_code() -> None:
+    rule = text_task("+experiment=code_paper", "data.root=x").extractors("humaneval")["clean"]
+    head = "def add(a, b):\n"
+    problem = Problem("t/0", head, head, "", "assert add(1, 2) == 3", "    return a + b\n")
+    read = rule.extract("def add(a, b):\n    return a + b\n```\nDone.\n```\nno code\n```")
+    assert code_of(problem, read or "") == "\n    pass\n\ndef add(a, b):\n    return a + b\n"
 
 
 def test_unknown_sets_name_the_choices(tmp_path: Path) -> None:

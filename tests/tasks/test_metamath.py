@@ -156,3 +156,26 @@ def test_the_ids_of_the_official_code_are_ours(
     assert encoded.input_ids == [*official_ids(f"{x} {y}"), encoder.eos_id]
     assert encoded.labels.count(IGNORE_INDEX) == len(official_ids(x))
     assert encoder.encode_prompt(example.prompt) == official_ids(x + " ")
+
+
+def test_no_published_question_reaches_the_limit_of_the_official_evaluation(
+    llama2_tokenizer: PreTrainedTokenizerBase, real_data: Path
+) -> None:
+    """It cuts prompts at 768 tokens; ours are never cut, which is the same."""
+    task = text_task(*PAPER, f"data.root={real_data}", "task.test_subsets=[gsm8k]")
+    prompts = [example.prompt for example in task.test_examples()["gsm8k"]]
+    encoder = TextEncoder(llama2_tokenizer, protocol("v5_math_code"))
+    assert max(len(ids) for ids in encoder.encode_prompts(prompts).input_ids) < 768
+
+
+def test_the_recipe_of_the_paper_takes_what_is_shorter_than_512_tokens(root: Path) -> None:
+    """The published count has BOS and no EOS: a row of 511 such tokens is used, one of 512 is not."""
+    task = text_task("+experiment=metamath_paper", f"data.root={root}")
+    assert task.config.accept is not None
+    assert (task.config.accept.below_tokens, task.config.accept.rows) == (512, 100_000)
+    encoder = tiny_encoder("v5_math_code").skipping_from(512)
+    example = task.train_examples()[0]
+    short = len(encoder.encode_prompt(example.prompt))
+    fits, too_long = (replace(example, target="\u0001" * (count - short)) for count in (511, 512))
+    found = encoder.encode_examples([fits, too_long])
+    assert (len(found), len(found.skipped)) == (1, 1)

@@ -14,8 +14,9 @@ from wegeft.evaluation.code.judge import gold_of
 from wegeft.evaluation.code.problems import Benchmark, Problem, read_problems
 from wegeft.evaluation.code.sandbox import Isolation, require_isolation
 from wegeft.evaluation.judging.config import JudgeConfig
+from wegeft.tasks.code_feedback import feedback_rows
 from wegeft.tasks.generated import GeneratedConfig, GeneratedSource
-from wegeft.tasks.sources import LLMAdaptersConfig, LLMAdaptersFiles, Row, Split
+from wegeft.tasks.sources import LLMAdaptersConfig, LLMAdaptersFiles, Row, Split, read_objects
 from wegeft.tasks.text import TextTask, TextTaskConfig
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class CodeTask(TextTask):
 
 
 class BenchmarkConfig(LLMAdaptersConfig):
-    """Training rows as files of rows; test questions from the published problem files.
+    """Training rows from the file of CodeFeedback; test questions from the published problem files.
 
     Attributes:
         problem_files: path below ``root`` by test subset (``humaneval``, ``mbpp``).
@@ -75,23 +76,24 @@ class BenchmarkConfig(LLMAdaptersConfig):
 
 
 class BenchmarkFiles(LLMAdaptersFiles):
-    """HumanEval and MBPP as rows: the question is the prompt, the gold answer the problem with its tests."""
+    """CodeFeedback for training; HumanEval and MBPP: the question is the prompt, the gold answer the whole problem."""
 
     Config: ClassVar[type[BenchmarkConfig]] = BenchmarkConfig
     config: BenchmarkConfig
 
     def rows(self, subset: str, split: Split) -> Sequence[Row]:
         """See :meth:`Source.rows`."""
-        if split == "train":
-            return super().rows(subset, split)
-        rows = self._problem_rows(subset)
-        return [rows[number] for number in self.row_numbers(subset, split)]
+        found = self._all_rows(subset, split)
+        return [found[index][1] for index in self._drawn(split, len(found))]
 
     def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
         """See :meth:`Source.row_numbers`."""
-        if split == "train":
-            return super().row_numbers(subset, split)
-        return self._drawn(split, len(self._problem_rows(subset)))
+        found = self._all_rows(subset, split)
+        return [found[index][0] for index in self._drawn(split, len(found))]
+
+    def left_out(self, subset: str, split: Split) -> int:
+        """See :meth:`Source.left_out`; answers without code."""
+        return len(read_objects(self.path(subset, split))) - len(self._all_rows(subset, split))
 
     def path(self, subset: str, split: Split) -> Path:
         """File of one subset and split."""
@@ -102,10 +104,13 @@ class BenchmarkFiles(LLMAdaptersFiles):
                 return Path(self.config.root) / name
         raise UserError(f"there is no benchmark {subset}; choices: {', '.join(self.config.problem_files)}.")
 
-    def _problem_rows(self, subset: str) -> list[Row]:
-        path = self.path(subset, "test")  # refuses an unknown benchmark
+    def _all_rows(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
+        """All rows of a file with their numbers in it."""
+        path = self.path(subset, split)  # refuses an unknown benchmark
+        if split == "train":
+            return feedback_rows(path)
         benchmark: Benchmark = "humaneval" if subset == "humaneval" else "mbpp"
-        return [row_of(problem, problem.prompt) for problem in read_problems(path, benchmark)]
+        return list(enumerate(row_of(problem, problem.prompt) for problem in read_problems(path, benchmark)))
 
 
 class MiniCode(GeneratedSource):

@@ -89,6 +89,9 @@ class PreparedText:
             "train_rows_truncated": list(items.truncated),
             "train_rows_skipped": list(items.skipped),
             "test_prompts_too_long": self._too_long_prompts,
+            "train_rows_left_out": sum(
+                self._task.source.left_out(subset, "train") for subset in self._task.config.train_subsets
+            ),
             "not_judged": self._not_judged,
             **self._not_accepted,
         }

@@ -23,9 +23,11 @@ class WrittenCodeConfig(Strict):
     Attributes:
         mending: ``clean`` takes the first fenced block, else all; ``official`` mends the text as WeGeFT's HumanEval
             evaluation does.
+        opened: the prompt ends with the opening of a block, in which the answer begins.
     """
 
     mending: Literal["clean", "official"]
+    opened: bool = False
 
 
 class WrittenCode(Extractor):
@@ -36,17 +38,19 @@ class WrittenCode(Extractor):
 
     def __init__(self, config: WrittenCodeConfig) -> None:
         self.mending = config.mending
+        self.opening = "```python\n" if config.opened else ""
 
     def extract(self, text: str) -> str | None:
         """See :meth:`Extractor.extract`."""
         if not text.strip():
             return None
-        return f"```python{official_code(text)}\n```" if self.mending == "official" else text
+        return f"```python{official_code(text)}\n```" if self.mending == "official" else self.opening + text
 
     def announce(self, answer: str) -> str:
-        """See :meth:`Extractor.announce`; the benchmark's own solution."""
+        """See :meth:`Extractor.announce`; the benchmark's own solution, without what its head states before."""
         problem = problem_of(answer)
-        return f"```python\n{problem.head}{problem.solution}\n```"
+        function = problem.head[problem.head.rfind("\ndef ") + 1 :]
+        return f"```python\n{function}{problem.solution}\n```".removeprefix(self.opening)
 
 
 def gold_of(problem: Problem) -> str:
