@@ -99,8 +99,9 @@ def test_dirty_and_unknown_code_counts() -> None:
 
 
 def test_fewer_rows_than_published_is_partial() -> None:
-    def row(train: int, test: int) -> OurRow:
+    def row(train: int, test: int, accepted: int | None = None) -> OurRow:
         record = make_record()
+        record["config"]["task"]["accept"] = {"below_tokens": 512, "rows": accepted}
         record["data"]["expected_rows"] = {"boolq/train": train, "boolq/test": test}
         return make_rows([record])[0]
 
@@ -108,6 +109,8 @@ def test_fewer_rows_than_published_is_partial() -> None:
     assert not row(4000, 500).partial
     assert row(4001, 500).partial
     assert row(4000, 501).partial
+    assert not row(9000, 500, 4000).partial
+    assert row(9000, 500, 4001).partial
     limited = make_record()
     limited["evaluation"]["scores"]["boolq"]["n"] = 20
     assert make_rows([limited])[0].partial
