@@ -119,6 +119,31 @@ def test_a_run_that_keeps_it_ends_with_the_same_bytes(tmp_path: Path, overrides:
     assert kept_samples == again_samples
 
 
+def test_a_run_that_goes_on_after_a_kill_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, words = write_pictures(tmp_path), ("method=wegeft", LATE_LAYERS, "training.checkpoint_every=4")
+    whole, samples, _ = outcome(root, *words)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(*_arguments: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.adapter_file, "save", kill)  # all steps are done and only the checkpoints are there
+        with pytest.raises(KilledError):
+            outcome(root, *words, "force=true")
+    checkpoints = sorted(Path("runs").glob("*/checkpoints/step-*"))
+    assert len({path.stem for path in checkpoints}) == 2
+    for path in [path for path in checkpoints if path.stem == checkpoints[-1].stem]:
+        path.unlink()  # so that the last steps are taken again
+    again, again_samples, _ = outcome(root, *words, "force=true")
+    assert all(torch.equal(value, again[key]) for key, value in whole.items())
+    assert samples == again_samples
+
+
 def test_augmentation_and_too_little_memory_keep_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_pictures(tmp_path)
     _, _, remarks = outcome(root, "method=linear_probe", "training.prefix_cache_gb=1e-6")

@@ -92,31 +92,36 @@ def keep_prefix(
     prefix = find_prefix(model, first) if len(first) > 1 else None
     if prefix is None:
         return images
-    size = len(items) * prefix.output(model, first)[0].nbytes
+    sample_BX = prefix.output(model, first)
+    size = len(items) * sample_BX[0].nbytes
     if size > config.prefix_cache_gb * GB:
         _say(
             f"everything before {prefix.name} is frozen, but its output for {len(items)} images takes "
             f"{size / GB:.1f} GB of training.prefix_cache_gb={config.prefix_cache_gb:g}: it is computed in every epoch"
         )
         return images
-    kept_NX = _outputs(images, items, model, prefix, config.batch_size)
+    kept_NX = torch.empty(len(items), *sample_BX.shape[1:], dtype=sample_BX.dtype)
+    _fill(kept_NX, images, items, model, prefix, config.batch_size)
     _say(f"everything before {prefix.name} is frozen and was computed once: {size / GB:.3f} GB are kept")
     rows = {item.example.uid: row for row, item in enumerate(items)}
     return KeptPrefixObjective(images, prefix, torch.zeros_like(first[:1]), rows, kept_NX)
 
 
-def _outputs(
-    images: ImageObjective, items: Sequence[ImageItem], model: nn.Module, prefix: FrozenPrefix, batch_size: int
-) -> Tensor:
-    """What the prefix makes of every image, (N, ...), in host memory."""
-    parts: list[Tensor] = []
+def _fill(
+    kept_NX: Tensor,
+    images: ImageObjective,
+    items: Sequence[ImageItem],
+    model: nn.Module,
+    prefix: FrozenPrefix,
+    batch_size: int,
+) -> None:
+    """Write what the prefix makes of every image into ``kept_NX``, in host memory."""
     with progress(len(items), "frozen prefix") as advance:
         for first in range(0, len(items), batch_size):
             images.expect(items[first + batch_size : first + 2 * batch_size])
             batch = items[first : first + batch_size]
-            parts.append(prefix.output(model, images.input(images.pixels(batch), model)).cpu())
+            kept_NX[first : first + len(batch)] = prefix.output(model, images.input(images.pixels(batch), model))
             advance(len(batch))
-    return torch.cat(parts)
 
 
 def _say(sentence: str) -> None:
