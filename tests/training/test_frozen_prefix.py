@@ -12,6 +12,7 @@ from wegeft import experiment, models
 from wegeft.methods import build_method
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
+from wegeft.training import adapter_file
 from wegeft.training.frozen_prefix import FrozenPrefix, find_prefix
 
 LATE = ("+model.architecture.depth=4", "model.drop_path=0.0")
@@ -132,7 +133,7 @@ def test_a_run_that_goes_on_after_a_kill_ends_with_the_same_bytes(
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment.adapter_file, "save", kill)  # all steps are done and only the checkpoints are there
+        patch.setattr(adapter_file, "save", kill)  # all steps are done and only the checkpoints are there
         with pytest.raises(KilledError):
             outcome(root, *words, "force=true")
     checkpoints = sorted(Path("runs").glob("*/checkpoints/step-*"))
