@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from wegeft.planning.hardware import Machine, Point, assumed, fitted
 from wegeft.planning.measured import Observation, by_kind, observation, point, step_recipe
-from wegeft.schema import TARGET_KEY
 from wegeft.tables.rows import OurRow
 from wegeft.tables.table import Block, Cell, Heading, Row, Table
 
@@ -17,9 +16,9 @@ TIME_BOUND, MEMORY_BOUND = 1.5, 1.2
 _NOTE = (
     "Each kind of run is estimated by the model of mode=plan (docs/tables.md) with rates fitted to the runs of the "
     "other methods on the same machine: what was measured of this method has no part in its estimate. Measured: "
-    "medians over the seeds. A factor is the larger of estimated over measured and measured over estimated; * is "
-    f"outside its bound, {TIME_BOUND:g} for time and {MEMORY_BOUND:g} for memory. Memory on a CPU is the process's "
-    "resident set."
+    "medians over the seeds. Records that do not hold the work of a step are left out. A factor is the larger of "
+    "estimated over measured and measured over estimated; * is outside its bound, "
+    f"{TIME_BOUND:g} for time and {MEMORY_BOUND:g} for memory. Memory on a CPU is the process's resident set."
 )
 
 
@@ -56,22 +55,12 @@ def _points(rows: Sequence[OurRow]) -> dict[_Machine, list[_Kind]]:
     kinds = by_kind(_seen(rows))
     found: dict[_Machine, list[_Kind]] = {}
     for (machine, _), kind in sorted(kinds.items(), key=lambda item: (item[0][0], item[1][0].model, item[1][0].method)):
-        one = point(kind) or _counted(kind)
+        one = point(kind)
         if one is not None:
             found.setdefault((machine, kind[0].config["model"].get("dtype", "float32")), []).append(
                 (kind[0].model, one)
             )
     return found
-
-
-def _counted(kind: Sequence[Observation]) -> Point | None:
-    """As :func:`point`, for records from before the work was recorded; it is counted now, which needs torch."""
-    if TARGET_KEY not in kind[0].config["method"]:
-        return None
-    from wegeft.planning.costs import Costs
-    from wegeft.planning.estimate import counted_point
-
-    return counted_point(kind, Costs())
 
 
 def _seen(rows: Sequence[OurRow]) -> Iterator[Observation]:
