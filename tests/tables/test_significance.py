@@ -96,6 +96,8 @@ def test_no_variation_is_no_evidence() -> None:
     same = np.ones(10)
     assert paired_questions(same, same, 1)[1] == 1.0
     assert paired_seeds(same, same)[1] == 1.0
+    rounded = np.array([0.7, 0.8, 0.9])
+    assert paired_seeds(rounded, rounded - 0.1)[:2] == ("none (no variation)", 1.0)
 
 
 def _row(method: str, right: Any, subset: str = "boolq", questions: str = "a") -> OurRow:

@@ -83,6 +83,10 @@ def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [replace(one, p_holm=float(p)) for one, p in zip(comparisons, corrected, strict=True)]
 
 
+_NO_VARIATION = 1e-9
+"""Differences of scores closer than this are equal but for rounding; no test set has so many questions."""
+
+
 def paired_questions(first: Floats, second: Floats, seeds: int) -> tuple[str, float, tuple[float, float]]:
     """Test of equal accuracy from the share of seeds that answered each question rightly.
 
@@ -113,13 +117,16 @@ def paired_questions(first: Floats, second: Floats, seeds: int) -> tuple[str, fl
 
 
 def paired_seeds(first: Floats, second: Floats) -> tuple[str, float, tuple[float, float]]:
-    """Paired t-test over seeds; shapes (seeds,), at least two."""
+    """Paired t-test over seeds; shapes (seeds,), at least two.
+
+    A few seeds whose scores, fractions of a test set, differ by one amount do not tell how much they vary: no test.
+    """
     from scipy import stats
 
     difference = first - second
-    if not np.any(difference != difference[0]):
+    if np.ptp(difference) < _NO_VARIATION:
         constant = float(difference[0])
-        return "none (no variation)", 1.0 if constant == 0 else 0.0, (constant, constant)
+        return "none (no variation)", 1.0, (constant, constant)
     result = stats.ttest_rel(first, second)
     low, high = result.confidence_interval(0.95)
     return "paired t over seeds", float(result.pvalue), (float(low), float(high))
