@@ -13,7 +13,7 @@ from wegeft.records.identity import run_id
 from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.training.schedule import learning_rate, total_steps, warmup_steps
 
-GROUPS = ("scale", "model", "task", "method", "protocol", "training", "evaluation", "logger")
+GROUPS = ("scale", "model", "task", "method", "protocol", "training", "evaluation", "logger", "tune")
 MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
 
 

@@ -11,10 +11,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -41,6 +43,7 @@ MODES = {
     "efficiency": "wegeft.efficiency.mode:efficiency",
     "judge": "wegeft.evaluation.judging.run:judge",
     "clusters": "wegeft.clusters.mode:clusters",
+    "tune": "wegeft.tuning.mode:tune",
 }
 """Mode → ``module:function`` that takes the :class:`RunConfig`; imported only when chosen."""
 
@@ -179,7 +182,8 @@ def _composed_from_groups() -> DictConfig:
     """The configuration composed from the command line's group choices alone."""
     groups = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
     choices = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] in groups and "," not in word]
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+    started = GlobalHydra.instance().is_initialized()  # a mode composes further configurations
+    with nullcontext() if started else hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         return hydra.compose("config", overrides=choices)
 
 

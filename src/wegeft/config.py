@@ -17,8 +17,12 @@ from wegeft.evaluation.config import EvaluationConfig, Which
 from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.schema import Strict, load_target, validate
 from wegeft.tasks.protocol import BaseProtocol
+from wegeft.tuning.config import TuneConfig, Tuned
+from wegeft.tuning.found import with_tuned
 
-Mode = Literal["run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency", "judge", "clusters"]
+Mode = Literal[
+    "run", "plan", "evaluate", "rescore", "samples", "contamination", "efficiency", "judge", "clusters", "tune"
+]
 ScaleName = Literal["mini", "small", "paper"]
 Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
 
@@ -135,6 +139,7 @@ class RunConfig(Strict):
     mode: Mode
     seed: int = Field(ge=0, lt=2**32)
     force: bool
+    tuned: Tuned | None
     adapter: str | None
     run: str | None
     samples: SamplesConfig
@@ -142,6 +147,7 @@ class RunConfig(Strict):
     plan: PlanConfig
     table: str | None
     clusters: ClustersConfig
+    tune: TuneConfig
     output_dir: str
     records_dir: str
     data: DataConfig
@@ -159,17 +165,18 @@ class RunConfig(Strict):
     def plain(self) -> dict[str, Any]:
         """The configuration as plain data, as it is hashed, recorded and written.
 
-        Keys that only some kinds of run have are left away where they are not set.
+        Keys that only some kinds of run have are left away where they are not set, and so is how a search would go.
         """
-        return self.model_dump(mode="json", exclude_unset=True)
+        return self.model_dump(mode="json", exclude_unset=True, exclude={"tune"})
 
 
 def parse(container: Mapping[str, Any]) -> RunConfig:
-    """The resolved ``container`` as a :class:`RunConfig`.
+    """The resolved ``container`` as a :class:`RunConfig`, with the values of ``tuned`` in their places.
 
     Raises:
         UserError: any value is refused; the sentence names its dotted key and the choices.
     """
+    container = with_tuned(container)
     task, _ = load_target(_node(container, "task"), "task")
     protocol = validate(task.Protocol, _node(container, "protocol"), "protocol")
     config = validate(RunConfig, {**container, "protocol": protocol})

@@ -6,7 +6,7 @@ nothing is global.
 Does not: know any method, task or family of backbones; they come through their interfaces.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ from wegeft.training.memory import usage
 from wegeft.training.result import TrainingResult
 from wegeft.training.schedule import steps_per_epoch
 from wegeft.training.watch import watched
+from wegeft.tuning.origin import origins
 
 CHECKPOINTS = "checkpoints"
 """Folder inside the run's own that holds the state of an unfinished training."""
@@ -46,17 +47,42 @@ CHECKPOINTS = "checkpoints"
 
 def run(config: RunConfig) -> None:
     """Train, evaluate, record; a run that has its record is shown instead of repeated, unless ``force`` says so."""
-    identity = run_id(config.plain())
     with together(config):
-        if _show_known(config, identity):
+        record, is_new = obtain(config, own_command())
+        if not is_new:
+            if record is not None:
+                console.print_known(record, record_path(record["run_id"], Path(config.records_dir)))
             return
-        check_fit(config)
-        with alone(config, identity):
-            if _show_known(config, identity):  # another process has finished it in between
-                return
-            _keep(execute(config, identity, train_first=True), config)
-            if current().is_main:
-                checkpoint.drop(run_folder(config, identity) / CHECKPOINTS)
+        _show(record, config)
+
+
+def obtain(config: RunConfig, command: Sequence[str]) -> tuple[Record | None, bool]:
+    """The record of a run, and whether it is new: one that is there is taken, unless ``force`` says otherwise.
+
+    Of several processes only the main one returns the record; to be called within :func:`together`.
+
+    Args:
+        config: the run.
+        command: the command line that repeats it, for the record.
+
+    Raises:
+        UserError: as :func:`check_fit` and :func:`execute`, or another process works at the run.
+    """
+    identity = run_id(config.plain())
+    record, exists = _known(config, identity)
+    if exists:
+        return record, False
+    check_fit(config)
+    with alone(config, identity):
+        record, exists = _known(config, identity)  # another process may have finished it in between
+        if exists:
+            return record, False
+        record = execute(config, identity, train_first=True, command=command)
+        if record is not None:
+            write_record(record, Path(config.records_dir))
+        if current().collect(record and record["status"])[0] == "finished" and current().is_main:
+            checkpoint.drop(run_folder(config, identity) / CHECKPOINTS)
+        return record, True
 
 
 def evaluate(config: RunConfig) -> None:
@@ -69,10 +95,12 @@ def evaluate(config: RunConfig) -> None:
         check_fit(config)
         with alone(config, identity):
             known = known_record(config, identity)
-            record = execute(config, identity, train_first=False)
+            record = execute(config, identity, train_first=False, command=own_command())
             if record is not None and known is not None and known["adapter"] == record["adapter"]:
                 record["training"] = known["training"]
-            _keep(record, config)
+            if record is not None:
+                write_record(record, Path(config.records_dir))
+            _show(record, config)
 
 
 @contextmanager
@@ -104,14 +132,12 @@ def alone(config: RunConfig, identity: str) -> Iterator[None]:
         yield
 
 
-def _show_known(config: RunConfig, identity: str) -> bool:
-    """Show the record that makes this run unnecessary, if there is one."""
+def _known(config: RunConfig, identity: str) -> tuple[Record | None, bool]:
+    """The record that makes this run unnecessary, on the main process, and whether there is one."""
     known = known_record(config, identity)
     if not current().collect(known is not None)[0] or config.force:
-        return False
-    if known is not None and current().is_main:
-        console.print_known(known, record_path(identity, Path(config.records_dir)))
-    return True
+        return None, False
+    return (known if current().is_main else None), True
 
 
 def known_record(config: RunConfig, identity: str) -> Record | None:
@@ -132,15 +158,15 @@ def known_record(config: RunConfig, identity: str) -> Record | None:
     return record
 
 
-def execute(config: RunConfig, identity: str, train_first: bool) -> Record | None:
-    """Carry out one run and return its record; writes only into the run's own folder.
+def execute(config: RunConfig, identity: str, train_first: bool, command: Sequence[str]) -> Record | None:
+    """Carry out one run and return its record, which names ``command``; writes only into the run's own folder.
 
     Of several processes the main one writes and returns the record, the others return None.
 
     Raises:
         UserError: something the person asked for cannot be had; nothing has been loaded or written then.
     """
-    provenance = collect_provenance(own_command())  # first, so that it shows the code as it was when it was loaded
+    provenance = collect_provenance(command)  # first, so that it shows the code as it was when it was loaded
     task, folder, world = build_task(config.task), run_folder(config, identity), current()
     backbone, method, counts = _adapted(config)
     prepared = task.prepare(backbone, config.protocol)
@@ -162,6 +188,7 @@ def execute(config: RunConfig, identity: str, train_first: bool) -> Record | Non
     return assemble(
         identity=identity,
         config=config.plain(),
+        hyper_parameters=origins(config),
         provenance=provenance,
         task=task,
         prepared=prepared,
@@ -265,9 +292,9 @@ def _evaluate(config: RunConfig, method: Method, prepared: Prepared[Any], folder
     return prepared.evaluate(method.backbone, config.evaluation, folder)
 
 
-def _keep(record: Record | None, config: RunConfig) -> None:
-    """Write the record, show it, and end with an exit code that tells a diverged run from a finished one."""
+def _show(record: Record | None, config: RunConfig) -> None:
+    """Show a new record, and end with an exit code that tells a diverged run from a finished one."""
     if record is not None:
-        console.print_record(record, write_record(record, Path(config.records_dir)))
+        console.print_record(record, record_path(record["run_id"], Path(config.records_dir)))
     if current().collect(record and record["status"])[0] != "finished":
         raise SystemExit(DIVERGED)

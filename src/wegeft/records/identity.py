@@ -20,6 +20,8 @@ IGNORED_KEYS: Mapping[str, str] = {
     "plan": "the machine that a plan is for",
     "table": "the table whose runs are planned",
     "clusters": "which images of a run to look at",
+    "tune": "how hyper-parameters are searched; the run's own stand in their places",
+    "tuned": "where hyper-parameters were found; their values stand in their places",
     "force": "says whether to repeat a run, not what the run is",
     "output_dir": "where checkpoints and samples are kept",
     "records_dir": "where the record is kept",

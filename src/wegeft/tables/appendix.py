@@ -58,6 +58,7 @@ def _facts(row: OurRow) -> dict[str, Any]:
         "head parameters": run["parameters"]["head"],
         "training examples": run["data"]["train_examples"],
         "steps": run["training"]["steps"] if run["training"] else None,
+        **{f"source of {key}": one["source"] for key, one in run.get("hyper_parameters", {}).items()},
         "hardware": ", ".join(hardware["gpus"]) or hardware["cpu"],
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         "run ids": " ".join(one["run_id"] for one in row.runs),

@@ -83,6 +83,14 @@ class Task(ABC):
         return None
 
     @abstractmethod
+    def scored_uids(self, protocol: Any) -> frozenset[str]:
+        """Names of the examples that a run scores; two configurations call one example by one name.
+
+        Raises:
+            UserError: data that is missing or broken.
+        """
+
+    @abstractmethod
     def prepare(self, backbone: "Backbone", protocol: Any) -> "Prepared[Any]":
         """Encode the training examples for ``backbone``, and stand ready to evaluate it.
 

@@ -113,6 +113,11 @@ class ImageTask(Task):
         count = self.source.expected(self.config.test_split)
         return None if count is None else {self.scored_subset: count}
 
+    def scored_uids(self, protocol: BaseProtocol) -> frozenset[str]:
+        """See :meth:`Task.scored_uids`."""
+        del protocol
+        return frozenset(example.uid for example in self.test_examples())
+
     def prepare(self, backbone: "Backbone", protocol: ImageProtocol) -> "PreparedImages":
         """See :meth:`Task.prepare`."""
         from wegeft.tasks.image_prepared import PreparedImages

@@ -53,7 +53,7 @@ class InstructionTask(TextTask):
     def _asked(self) -> dict[str, str]:
         """The bare instruction by the uid of its question."""
         return {
-            f"{subset}/test/{number}": row["instruction"]
+            f"{subset}/{self.source.file_split('test')}/{number}": row["instruction"]
             for subset in self.config.test_subsets
             for number, row in zip(
                 self.source.row_numbers(subset, "test"), self.source.rows(subset, "test"), strict=True

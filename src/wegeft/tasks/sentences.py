@@ -33,12 +33,13 @@ class SentenceProtocol(BaseProtocol):
         max_length: most tokens of an example, special tokens included; of a longer pair the longer sentence is cut, and
             the cuts are counted.
         choose_epoch: ``last`` reports the end of the training on all development rows. ``half``: the best epoch on one
-            half of them is reported on the other. ``reported``: the best epoch on all of them is reported on the same
-            rows, as the published numbers are.
+            half of them is reported on the other; ``search`` scores it on the half that it is chosen on, for choosing
+            hyper-parameters. ``reported``: the best epoch on all of them is reported on the same rows, as the published
+            numbers are.
     """
 
     max_length: int = Field(ge=8)
-    choose_epoch: Literal["last", "half", "reported"]
+    choose_epoch: Literal["last", "half", "search", "reported"]
 
 
 class SentenceSource(ABC):
@@ -109,12 +110,12 @@ class SentenceTask(Task):
     def development(self, protocol: SentenceProtocol) -> tuple[list[SentencePair], list[SentencePair]]:
         """Rows to choose the epoch on, and rows to report."""
         pairs = list(self.source.pairs("dev"))
-        if protocol.choose_epoch != "half":
+        if protocol.choose_epoch not in ("half", "search"):
             return pairs, pairs
         choose, report = halves(pairs)
         if not choose or not report:
             raise UserError(f"{self.config.subset} has too few development rows to be halved.")
-        return choose, report
+        return (choose, report) if protocol.choose_epoch == "half" else (choose, choose)
 
     def check_data(self) -> None:
         """See :meth:`Task.check_data`."""
@@ -123,6 +124,10 @@ class SentenceTask(Task):
     def expected_train_examples(self) -> int | None:
         """See :meth:`Task.expected_train_examples`."""
         return self.source.expected("train")
+
+    def scored_uids(self, protocol: SentenceProtocol) -> frozenset[str]:
+        """See :meth:`Task.scored_uids`."""
+        return frozenset(pair.uid for pair in self.development(protocol)[1])
 
     def prepare(self, backbone: "Backbone", protocol: SentenceProtocol) -> "PreparedSentences":
         """See :meth:`Task.prepare`."""

@@ -44,6 +44,10 @@ class Source(ABC):
         del subset, split
         return 0
 
+    def file_split(self, split: Split) -> Split:
+        """Which split the files call the rows of ``split``: the same, unless a source divides them otherwise."""
+        return split
+
     def content_hash(self, subset: str, split: Split) -> str:
         """SHA-256 of the rows that :meth:`rows` yields, whatever the file's formatting."""
         digest = hashlib.sha256()

@@ -172,6 +172,11 @@ class TextTask(Task):
         known = {subset: count for subset, count in counts.items() if count is not None}
         return known if len(known) == len(counts) else None
 
+    def scored_uids(self, protocol: BaseProtocol) -> frozenset[str]:
+        """See :meth:`Task.scored_uids`."""
+        del protocol
+        return frozenset(example.uid for examples in self.test_examples().values() for example in examples)
+
     def prepare(self, backbone: "Backbone", protocol: ProtocolConfig) -> "PreparedText":
         """See :meth:`Task.prepare`."""
         from wegeft.tasks.encoding import TextEncoder
@@ -238,7 +243,7 @@ class TextTask(Task):
         return [self._render(subset, split, number, row) for number, row in zip(numbers, rows, strict=True)]
 
     def _render(self, subset: str, split: Split, number: int, row: Row) -> Example:
-        uid = f"{subset}/{split}/{number}"
+        uid = f"{subset}/{self.source.file_split(split)}/{number}"
         template = self.config.prompt if split == "train" else self.config.test_prompts.get(subset, self.config.prompt)
         if row["input"]:
             if self.config.prompt_with_input is None:
