@@ -1,15 +1,14 @@
 """Instruction following: kept answers, a judge on loopback, scores recomputed offline, and the judge by rules."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.composing import run_config
+from tests.judge_server import JudgeServer
 from tests.tasks.tiny import text_task
 from wegeft import experiment
 from wegeft.errors import UserError
@@ -24,47 +23,15 @@ from wegeft.tasks.instruction import GENERATIONS, JUDGEMENTS, NO_ANSWER
 ROWS = [{"instruction": f"Say {n}.", "output": f"It is {n}.", "dataset": "x", "generator": "y"} for n in range(4)]
 
 
-class Judge(ThreadingHTTPServer):
-    """An OpenAI-compatible endpoint that prefers the answer of the reference, which says "It is"."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.broken_after = 1_000
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Judge
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(body)
-        self.server.keys.append(self.headers.get("Authorization"))
-        if len(self.server.asked) > self.server.broken_after:
-            self.send_error(401, "no")
-            return
-        first = body["messages"][0]["content"].partition("[Answer A]\n")[2]
-        letter = "A" if first.startswith("It is") else "B"
-        reply = json.dumps({"choices": [{"message": {"content": f"{letter}"}}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(reply)))
-        self.end_headers()
-        self.wfile.write(reply)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+def prefers_the_reference(prompt: str) -> str:
+    """The letter of the answer of the reference, which says "It is"."""
+    return "A" if prompt.partition("[Answer A]\n")[2].startswith("It is") else "B"
 
 
 @pytest.fixture
-def server() -> Iterator[Judge]:
-    found = Judge()
-    thread = threading.Thread(target=found.serve_forever)
-    thread.start()
-    yield found
-    found.shutdown()
-    thread.join()
-    found.server_close()
+def server() -> Iterator[JudgeServer]:
+    with JudgeServer(prefers_the_reference) as found:
+        yield found
 
 
 def answered(root: Path) -> tuple[str, dict[str, Any]]:
@@ -88,7 +55,7 @@ def judge_run(identity: str, *overrides: str) -> dict[str, Any]:
 
 
 def test_answers_wait_for_a_judge_and_are_scored_by_one(
-    tmp_path: Path, server: Judge, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: JudgeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity, record = answered(tmp_path / "data")
     folder = Path("runs") / identity
@@ -102,7 +69,7 @@ def test_answers_wait_for_a_judge_and_are_scored_by_one(
         judge_run(identity)
 
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    endpoint = (f"judge.base_url=http://127.0.0.1:{server.server_port}/v1", "judge.model=tiny")
+    endpoint = (f"judge.base_url={server.url}", "judge.model=tiny")
     server.broken_after = 2
     with pytest.raises(UserError, match=r"HTTP 401 no\); those it gave are kept"):
         judge_run(identity, *endpoint)

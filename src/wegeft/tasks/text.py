@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wegeft.evaluation.judging.judged import Judged
     from wegeft.evaluation.samples import Sample
     from wegeft.models import Backbone
+    from wegeft.tasks.encoding import TextEncoder
     from wegeft.tasks.text_prepared import PreparedText
 
 DEFAULT = "default"
@@ -179,12 +180,16 @@ class TextTask(Task):
 
     def prepare(self, backbone: "Backbone", protocol: ProtocolConfig) -> "PreparedText":
         """See :meth:`Task.prepare`."""
-        from wegeft.tasks.encoding import TextEncoder
         from wegeft.tasks.text_prepared import PreparedText
+
+        return PreparedText(self, self._encoder(backbone, protocol), backbone.model)
+
+    def _encoder(self, backbone: "Backbone", protocol: ProtocolConfig) -> "TextEncoder":
+        from wegeft.tasks.encoding import TextEncoder
 
         if backbone.processor is None:
             raise UserError(f"model={backbone.config.name} has no tokenizer, so task={self.name} cannot be read by it.")
-        return PreparedText(self, TextEncoder(backbone.processor, protocol), backbone.model)
+        return TextEncoder(backbone.processor, protocol)
 
     def data_summary(self) -> dict[str, DataSummary]:
         """See :meth:`Task.data_summary`."""

@@ -75,12 +75,16 @@ class PreparedText:
         self._too_long_prompts = dict(evaluation.too_long)
         if not self._task.judged_later:
             return evaluation
+        self._leave_to_judge(folder)
+        return None
+
+    def _leave_to_judge(self, folder: Path) -> None:
+        """Take the scores out of the samples in ``folder``, and note which command gives them others."""
         if current().is_main:
             samples = [unscored(sample) for sample in read_samples(folder / SAMPLES)]
             write_samples(samples, folder)
             self._task.keep_for_judge(samples, folder, folder.name)
         self._not_judged = f"python run.py mode=judge run={folder.name}"
-        return None
 
     def remarks(self) -> dict[str, Any]:
         """Rows that ``protocol.truncation`` cut or left out; empty lists and zeros are left away."""

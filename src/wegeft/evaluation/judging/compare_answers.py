@@ -6,10 +6,9 @@ Does not: know how a judge is asked (``endpoint``) or what a win rate is (``win_
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from wegeft.errors import UserError
 from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.evaluation.judging.endpoint import EndpointJudge
-from wegeft.evaluation.judging.judged import Judged
+from wegeft.evaluation.judging.judged import Judged, judge_and_days
 from wegeft.evaluation.judging.win_rate import Judgement, read_judgements, win_rate, write_judgements
 from wegeft.evaluation.samples import Sample
 from wegeft.progress import progress
@@ -41,7 +40,7 @@ def judge_answers(samples: Sequence[Sample], asked: Mapping[str, str], kept: Pat
     write_judgements(kept, list(known.values()))
     subset = samples[0].subset
     score = win_rate([judgement.preference for judgement in judgements]).as_score(subset)
-    return Judged({subset: score}, (_one_judge(judgements), _days(judgements)))
+    return Judged({subset: score}, judge_and_days(judgements))
 
 
 def _known(kept: Path, config: JudgeConfig) -> list[Judgement]:
@@ -49,15 +48,3 @@ def _known(kept: Path, config: JudgeConfig) -> list[Judgement]:
     if config.annotations is not None:
         return read_judgements(Path(config.annotations))
     return read_judgements(kept) if kept.is_file() else []
-
-
-def _one_judge(judgements: Sequence[Judgement]) -> str:
-    names = sorted({judgement.judge for judgement in judgements})
-    if len(names) > 1:
-        raise UserError(f"the answers were judged by {' and '.join(names)}; remove the judgements of all but one.")
-    return names[0]
-
-
-def _days(judgements: Sequence[Judgement]) -> str:
-    days = sorted({judgement.judged for judgement in judgements})
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

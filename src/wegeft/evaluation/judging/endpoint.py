@@ -1,4 +1,4 @@
-"""Asking a judge behind an OpenAI-compatible endpoint which of two answers is better.
+"""Asking a judge behind an OpenAI-compatible endpoint, and which of two answers is better.
 
 The two answers are shown in an order that follows from the question, so that neither side always stands first and a
 repetition asks the same.
@@ -39,8 +39,12 @@ correct, helpful, complete, without padding.
 Reply with one letter, A or B, and nothing else."""
 
 
-class EndpointJudge:
-    """A judge at ``config.base_url``."""
+class Endpoint:
+    """A judge at ``config.base_url``.
+
+    Attributes:
+        model: the judge, as the endpoint calls it.
+    """
 
     def __init__(self, config: JudgeConfig) -> None:
         """Take the endpoint.
@@ -54,28 +58,17 @@ class EndpointJudge:
                 "judge.annotations (a file of the alpaca_eval package)."
             )
         self._url = config.base_url.rstrip("/") + "/chat/completions"
-        self._model = config.model
+        self.model = config.model
         self._key = os.environ.get(config.key_variable, "")
         self._timeout = config.timeout_seconds
-        self.name = f"{config.model} (pairwise prompt {PROMPT_VERSION})"
 
-    def judge(self, instruction: str, output: str, reference: str) -> Judgement:
-        """The judge's preference between ``output`` and ``reference``; None where its reply names neither.
+    def ask(self, prompt: str) -> str:
+        """The reply to ``prompt``.
 
         Raises:
             UserError: the endpoint refuses or does not answer.
         """
-        ours_first = hashlib.sha256(instruction.encode()).digest()[0] % 2 == 0
-        a, b = (output, reference) if ours_first else (reference, output)
-        reply = self._ask(PROMPT.format(instruction=instruction, a=a, b=b))
-        letters = re.findall(r"\b[AB]\b", reply)
-        preference = None
-        if letters:
-            preference = BEST if (letters[-1] == "A") == ours_first else WORST
-        return Judgement(instruction, preference, self.name, datetime.now(UTC).strftime("%Y-%m-%d"), reply)
-
-    def _ask(self, prompt: str) -> str:
-        body = {"model": self._model, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
+        body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
         request = urllib.request.Request(self._url, json.dumps(body).encode(), headers)
         reason = ""
@@ -91,3 +84,27 @@ class EndpointJudge:
             except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
                 reason = f"{type(error).__name__}: {error}"
         raise UserError(f"judge.base_url: {self._url} gives no judgement ({reason}); those it gave are kept.")
+
+
+class EndpointJudge:
+    """Asks which of two answers is better."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        """Take the endpoint; UserError if none is given."""
+        self._endpoint = Endpoint(config)
+        self.name = f"{self._endpoint.model} (pairwise prompt {PROMPT_VERSION})"
+
+    def judge(self, instruction: str, output: str, reference: str) -> Judgement:
+        """The judge's preference between ``output`` and ``reference``; None where its reply names neither.
+
+        Raises:
+            UserError: the endpoint refuses or does not answer.
+        """
+        ours_first = hashlib.sha256(instruction.encode()).digest()[0] % 2 == 0
+        a, b = (output, reference) if ours_first else (reference, output)
+        reply = self._endpoint.ask(PROMPT.format(instruction=instruction, a=a, b=b))
+        letters = re.findall(r"\b[AB]\b", reply)
+        preference = None
+        if letters:
+            preference = BEST if (letters[-1] == "A") == ours_first else WORST
+        return Judgement(instruction, preference, self.name, datetime.now(UTC).strftime("%Y-%m-%d"), reply)

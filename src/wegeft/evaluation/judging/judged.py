@@ -3,9 +3,11 @@
 Does not: judge.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from wegeft.errors import UserError
 from wegeft.evaluation.result import Score
 from wegeft.evaluation.samples import Sample
 
@@ -23,3 +25,28 @@ class Judged:
     scores: Mapping[str, Score]
     judge: tuple[str, str]
     samples: tuple[Sample, ...] | None = None
+
+
+class Given(Protocol):
+    """A judgement of any kind: who gave it, and on which day."""
+
+    @property
+    def judge(self) -> str:
+        """Which judge, with its version."""
+
+    @property
+    def judged(self) -> str:
+        """UTC date."""
+
+
+def judge_and_days(judgements: Sequence[Given]) -> tuple[str, str]:
+    """The one judge of all ``judgements``, and the day or days on which it gave them.
+
+    Raises:
+        UserError: several judges gave them.
+    """
+    names = sorted({judgement.judge for judgement in judgements})
+    if len(names) > 1:
+        raise UserError(f"the answers were judged by {' and '.join(names)}; remove the judgements of all but one.")
+    days = sorted({judgement.judged for judgement in judgements})
+    return names[0], days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
