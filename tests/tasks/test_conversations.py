@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 
 from tests.composing import run_config
 from tests.evaluation.tiny import tiny_encoder, tiny_llama
@@ -97,14 +98,13 @@ def test_the_second_turn_is_asked_after_the_models_own_first_answer(tmp_path: Pa
     first, second = read_samples(tmp_path / SAMPLES)[1], read_samples(tmp_path / SAMPLES)[5]
     assert (first.uid, first.subset, first.score) == ("mt_bench/test/1", "mt_bench", None)
     assert (second.uid, second.subset) == ("mt_bench/test/1", "mt_bench/second_turn")
-    encoder = tiny_encoder()
+    encoder, model = tiny_encoder(), cast(Any, tiny_llama())
     for prompt, text in (
         ("First of 1?:", first.text),
         (f"First of 1?:{first.text} Second of 1?:", second.text),
     ):
         ids = encoder.encode_prompt(prompt)
-        batch = encoder.collate_prompts([ids])
-        greedy = tiny_llama().generate(**batch, max_new_tokens=6, do_sample=False)[0, len(ids) :].tolist()
+        greedy = model.generate(torch.tensor([ids]), max_new_tokens=6, do_sample=False)[0, len(ids) :].tolist()
         assert encoder.decode(greedy) == text
 
 
