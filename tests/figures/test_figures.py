@@ -104,7 +104,20 @@ def test_the_front_holds_what_no_other_point_beats() -> None:
 
 
 def test_every_method_of_a_figure_looks_different() -> None:
-    methods = ["wegeft", "lora", "dora", "red", "full", "none", "vera", "adalora"]
-    assert len({colour(method, methods) for method in methods}) == len(PALETTE)
+    methods = [
+        "wegeft",
+        "lora",
+        "dora",
+        "red",
+        "full",
+        "none",
+        "vera",
+        "adalora",
+        "ssf",
+        "vpt",
+        "bitfit",
+        "linear_probe",
+    ]
+    assert len({colour(method, methods) for method in methods}) == len(methods) == len(PALETTE)
     assert len({marker(method, methods) for method in methods}) == len(MARKERS)
     assert colour("lora", methods) == colour("lora", ["lora"])

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart with any colour vision and in print. Methods take colours by name, so that a
 # method has one colour in every figure.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"),
+    *("#F0E442", "#882255", "#332288", "#8C510A"),
+)
+"""The colours of Okabe and Ito, and four more that the colour-blind can tell from them."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _FIXED = ("wegeft", "lora", "dora", "red", "full", "none")
 _SETTINGS: dict[Any, Any] = {
