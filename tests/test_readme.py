@@ -13,7 +13,13 @@ BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
 COMMANDS = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 PLANNED = ("-m", "model=local_llama", "method=peft", "--cfg", "+experiment=efficiency")
 """Words of commands that are not run whole: sweeps, what takes minutes, what needs files a newcomer does not have."""
-RUNS = [command for command in COMMANDS if command.startswith("python run.py") and "--help" not in command]
+ELSEWHERE = ("--help", "mode=tune", "tuned=true")
+"""Words of commands that other tests carry out: tests/test_cli.py, tests/tuning."""
+RUNS = [
+    command
+    for command in COMMANDS
+    if command.startswith("python run.py") and not any(word in ELSEWHERE for word in command.split())
+]
 
 
 def test_there_are_commands() -> None:
