@@ -3,10 +3,11 @@
 Does not: look for missing runs, or print.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from statistics import median
+from typing import Any
 
 from wegeft.config import RunConfig, TrainingConfig
 from wegeft.planning.costs import Costs, Subject
@@ -72,7 +73,7 @@ class Estimator:
         self._seen = list(seen)
         self._costs = costs or Costs()
         self._hardware = hardware
-        self._machines: dict[tuple[str, str], Machine] = {}
+        self._machines: dict[tuple[str, str, str], Machine] = {}
         self._by_recipe: dict[tuple[str, str], list[Observation]] = {}
         for one in self._seen:
             self._by_recipe.setdefault((one.machine, one.recipe), []).append(one)
@@ -90,9 +91,9 @@ class Estimator:
     def machine(self, config: RunConfig) -> Machine:
         """The machine to plan for: the one asked for, else where this backbone was run, else the usual one."""
         name = self._hardware if self._hardware != AUTO else self._usual(config)
-        key = (name, config.model.dtype)
+        key = (name, config.model.dtype, config.model.family)
         if key not in self._machines:
-            self._machines[key] = fitted(assumed(*key, measured=name in self._names), self._points(*key))
+            self._machines[key] = fitted(assumed(*key[:2], measured=name in self._names), self._points(*key))
         return self._machines[key]
 
     def _usual(self, config: RunConfig) -> str:
@@ -104,10 +105,11 @@ class Estimator:
         names = same or others or ["cpu"]
         return max(sorted(set(names)), key=names.count)
 
-    def _points(self, machine: str, dtype: str) -> list[Point]:
-        """One per kind of run on ``machine``."""
+    def _points(self, machine: str, dtype: str, family: str) -> list[Point]:
+        """One per kind of run on ``machine`` with backbones of ``family``, whose libraries are a part of the memory."""
         kinds = [kind for (name, _), kind in by_kind(self._seen).items() if name == machine]
-        found = [counted_point(kind, self._costs) for kind in kinds if kind[0].config["model"].get("dtype") == dtype]
+        alike = [kind for kind in kinds if _kind_of(kind[0].config["model"]) == (dtype, family)]
+        found = [counted_point(kind, self._costs) for kind in alike]
         return [one for one in found if one is not None]
 
     def _estimate(self, config: RunConfig, recipe: str) -> Estimate:
@@ -194,6 +196,10 @@ def step_work(costs: Costs, subject: Subject, lengths: Lengths) -> StepWork | No
     saved = traced.saved_by_checkpoints + traced.saved_of_a_block if again else traced.saved
     memory = traced.weights + 4.0 * traced.trained + saved * max(1.0, lengths.longest / padded)
     return StepWork(micro * (batch / rows) + traced.optimiser, memory, traced)
+
+
+def _kind_of(model: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    return model.get("dtype"), model.get("family")
 
 
 def counted_point(kind: Sequence[Observation], costs: Costs) -> Point | None:

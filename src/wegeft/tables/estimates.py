@@ -15,7 +15,8 @@ TIME_BOUND, MEMORY_BOUND = 1.5, 1.2
 
 _NOTE = (
     "Each kind of run is estimated by the model of mode=plan (docs/tables.md) with rates fitted to the runs of the "
-    "other methods on the same machine: what was measured of this method has no part in its estimate. Measured: "
+    "other methods on the same machine and family of backbones: what was measured of this method has no part in its "
+    "estimate. Measured: "
     "medians over the seeds. Records that do not hold the work of a step are left out. A factor is the larger of "
     "estimated over measured and measured over estimated; * is outside its bound, "
     f"{TIME_BOUND:g} for time and {MEMORY_BOUND:g} for memory. Memory on a CPU is the process's resident set."
@@ -26,7 +27,7 @@ def estimates_table(rows: Sequence[OurRow]) -> Table:
     """Every kind of run whose work is known, by machine."""
     points = _points(rows)
     lines = {machine: [_line(machine, one, points) for one in own] for machine, own in points.items() if _enough(own)}
-    blocks = tuple(Block(" at ".join(machine), tuple(found)) for machine, found in lines.items())
+    blocks = tuple(Block(_title(machine), tuple(found)) for machine, found in lines.items())
     cells = [row.cells for block in blocks for row in block.rows]
     return Table(
         name="estimates",
@@ -46,21 +47,27 @@ def estimates_table(rows: Sequence[OurRow]) -> Table:
     )
 
 
-_Machine = tuple[str, str]
+_Machine = tuple[str, str, str]
+"""Name, precision, and family of backbones: each family loads libraries of its own, and memory is the process's."""
 _Kind = tuple[str, Point]
 
 
 def _points(rows: Sequence[OurRow]) -> dict[_Machine, list[_Kind]]:
-    """By machine and precision: the backbone of every kind of run, and what the kind tells."""
+    """By machine, precision and family: the backbone of every kind of run, and what the kind tells."""
     kinds = by_kind(_seen(rows))
     found: dict[_Machine, list[_Kind]] = {}
     for (machine, _), kind in sorted(kinds.items(), key=lambda item: (item[0][0], item[1][0].model, item[1][0].method)):
         one = point(kind)
         if one is not None:
-            found.setdefault((machine, kind[0].config["model"].get("dtype", "float32")), []).append(
-                (kind[0].model, one)
-            )
+            model = kind[0].config["model"]
+            place = (machine, model.get("dtype", "float32"), model.get("family", ""))
+            found.setdefault(place, []).append((kind[0].model, one))
     return found
+
+
+def _title(machine: _Machine) -> str:
+    name, dtype, family = machine
+    return f"{name} at {dtype}" + (f", {family.replace('_', ' ')}" if family else "")
 
 
 def _seen(rows: Sequence[OurRow]) -> Iterator[Observation]:
@@ -78,7 +85,7 @@ def _enough(kinds: Sequence[_Kind]) -> bool:
 def _line(machine: _Machine, kind: _Kind, points: dict[_Machine, list[_Kind]]) -> Row:
     backbone, one = kind
     others = [each for _, each in points[machine] if each.method != one.method]
-    estimated: Machine = fitted(assumed(*machine, measured=True), others)
+    estimated: Machine = fitted(assumed(*machine[:2], measured=True), others)
     seconds, memory = estimated.seconds(one.work), one.tensors + estimated.overhead
     cells = (
         Cell(backbone),
