@@ -130,3 +130,12 @@ def test_a_seed_that_got_worse_in_training_is_named() -> None:
     records[2]["training"]["diverging"] = False
     (row,) = make_rows(records)
     assert seeds_text(row) == "3 (43 got worse in training)"
+
+
+def test_rows_of_different_sets_are_told_apart_by_the_set() -> None:
+    records = []
+    for subset, width in (("birds", 20), ("cars", 196)):
+        config = make_config(task="own")
+        config["task"] |= {"subset": subset, "classes": width}
+        records.append(make_record(config, {subset: 0.5}))
+    assert set(differing_settings(make_rows(records)).values()) == {"birds", "cars"}

@@ -228,5 +228,7 @@ def settle_task(definition: Definition, known: Collection[str]) -> Definition:
 
 
 def known_tasks(folder: Path = TASK_CONFIGS) -> frozenset[str]:
-    """The names that the configuration group ``task`` offers, e.g. ``commonsense`` and ``glue/cola``."""
-    return frozenset(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    """The names that the configuration group ``task`` offers, e.g. ``commonsense``, ``glue/cola``, and its folders."""
+    names = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml")]
+    parents = {name.parent.as_posix() for name in names} - {"."}
+    return frozenset(name.as_posix() for name in names) | parents

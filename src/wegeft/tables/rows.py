@@ -14,6 +14,7 @@ from typing import Any
 from wegeft.records.identity import digest, recipe_config
 from wegeft.records.store import Record
 
+_SET = "task.subset"
 # Where a run read its data is no part of a row; what it read is, through the content hashes.
 _NOT_IN_A_ROW = ("seed", "task.source.root", "adapter")
 
@@ -169,12 +170,15 @@ def key_of(record: Record) -> Key:
 def differing_settings(rows: Iterable[OurRow]) -> dict[Key, str]:
     """For rows of one method and model: the settings in which they differ, as ``key=value`` words.
 
-    Rows that differ in their data alone are told apart by the data's digest.
+    Rows that differ in their data alone are told apart by the data's digest. Rows of different sets, each a question of
+    its own, are told apart by the set alone.
     """
     flat = {row.key: flatten(recipe_config(row.config, also_without=_NOT_IN_A_ROW)) for row in rows}
     keys = sorted({key for settings in flat.values() for key in settings})
     absent = object()
     telling = [key for key in keys if len({repr(settings.get(key, absent)) for settings in flat.values()}) > 1]
+    if len({settings.get(_SET) for settings in flat.values()}) == len(flat):
+        return {row_key: str(settings.get(_SET)) for row_key, settings in flat.items()}
     labels = {}
     for row_key, settings in flat.items():
         words = [f"{key}={settings[key]}" for key in telling if key in settings]
