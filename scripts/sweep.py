@@ -1,21 +1,19 @@
 #!/usr/bin/env python
 """Make what is missing of a sweep or a table, and show where its runs stand.
 
-``python scripts/sweep.py table=commonsense scale=mini`` submits one SLURM job (slurm/run.sbatch) for every run that has
-no record and is neither queued nor running. ``--status`` only shows the board, ``--local`` makes the runs here, one
-after the other, and ``--dry-run`` prints the commands. Options of sbatch: ``--sbatch=--partition=gpu``, repeatable.
-Words that are not options are those of ``python run.py -m``.
+``python scripts/sweep.py table=commonsense scale=mini`` submits the runs that have no record and are neither queued nor
+running to SLURM, as ``python run.py -m hydra/launcher=slurm`` does. ``--status`` only shows the board, ``--local``
+makes the runs on this machine, and ``--dry-run`` prints the commands. Words that are not options are those of
+``python run.py -m``; ``hydra.launcher.KEY=VALUE`` sets what the site wants, or how many runs are made here at once.
 
-Exit code 0; 1 if a run that was made here or a submission failed; 2 for wrong input.
+Exit code 0; 1 if a run that was made here left no record; 2 for wrong input or if SLURM refuses.
 """
 
 import argparse
-import shlex
-import subprocess
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -23,13 +21,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wegeft.cli import ROOT, explain
+from wegeft.cli import explain
+from wegeft.cluster.queue import QueuedRun, queued_runs
+from wegeft.cluster.runs import Run, run_of
 from wegeft.errors import UserError
-from wegeft.planning.board import JOB_NAME, STATES, Standing, queued_jobs, standings
+from wegeft.planning.board import STATES, Standing, standings
 from wegeft.planning.runs import planned_runs
 
 OPEN = ("missing", "failed")
 """States of runs that a sweep starts; a run that failed goes on from its checkpoint."""
+LAUNCHER = "hydra.launcher."
+"""How words begin that tell how runs are started; no run has them in its configuration."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,25 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {wrong[0]} is not an option; see --help.", file=sys.stderr)
         return 2
     try:
-        board = standings(planned_runs(words), queued_jobs())
+        return _sweep(options, words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    wanted = [one for one in board if one.state in OPEN and not _is_over(one)]
-    if options.status:
-        show(board)
-        return 0
-    if options.dry_run:
-        print(
-            "\n".join(
-                one.run.command if options.local else shlex.join(submission(one, options.sbatch)) for one in wanted
-            )
-        )
-        return 0
-    return _make(wanted, options)
+    return 2
 
 
 def show(board: Sequence[Standing]) -> None:
@@ -74,43 +63,54 @@ def show(board: Sequence[Standing]) -> None:
         console.print(table)
 
 
-def submission(one: Standing, options: Sequence[str]) -> list[str]:
-    """The command that submits one run; its job carries the run's id, by which the queue is read."""
-    name = f"--job-name={JOB_NAME.format(run_id=one.run.run_id)}"
-    return ["sbatch", name, *options, "slurm/run.sbatch", *one.run.words]
+def _sweep(options: argparse.Namespace, words: Sequence[str]) -> int:
+    """Carry the command out; the exit code."""
+    launcher = [word for word in words if word.startswith(LAUNCHER)]
+    planned = planned_runs([word for word in words if word not in launcher])
+    board = standings(planned, _queue(options))
+    if options.status:
+        show(board)
+        return 0
+    # A run that has its record and yet failed has diverged, and would diverge again.
+    wanted = [run_of(one.run.config, one.run.words) for one in board if one.state in OPEN and not one.run.exists]
+    if options.dry_run:
+        print("".join(f"{one.run.command}\n" for one in board if one.state in OPEN and not one.run.exists), end="")
+        return 0
+    folder = [word for word in words if word.startswith("output_dir=")]
+    return _make_here(wanted, [*launcher, *folder]) if options.local else _submit(wanted, [*launcher, *folder])
 
 
-def _make(wanted: Sequence[Standing], options: argparse.Namespace) -> int:
-    """Submit the runs, or make them here; what fails is told, and does not stop the others."""
-    failed = 0
-    for one in wanted:
-        print(f"{one.run.run_id}  {one.run.command}", flush=True)
-        try:
-            ended = (
-                _make_here(one)
-                if options.local
-                else subprocess.run(submission(one, options.sbatch), check=False, cwd=ROOT)
-            )
-        except FileNotFoundError:
-            print("error: there is no sbatch here; --local makes the runs on this machine.", file=sys.stderr)
-            return 2
-        failed += ended.returncode != 0
-    print(f"{len(wanted) - failed} of {len(wanted)} {'made' if options.local else 'submitted'}")
-    return int(failed > 0)
+def _queue(options: argparse.Namespace) -> Sequence[QueuedRun]:
+    """What SLURM has of this person's runs; nothing where it is not needed and does not answer."""
+    try:
+        return queued_runs()
+    except UserError as error:
+        if not (options.status or options.dry_run or options.local):
+            raise
+        if shutil.which("squeue"):
+            print(f"note: the queue is not known: {error}", file=sys.stderr)
+        return ()
 
 
-def _make_here(one: Standing) -> subprocess.CompletedProcess[bytes]:
-    """Make one run now, its output in its folder as a job's is."""
-    log = Path(one.run.config.output_dir) / one.run.run_id / "local-sweep.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        command = [sys.executable, str(ROOT / "run.py"), *one.run.words]
-        return subprocess.run(command, check=False, stdout=file, stderr=subprocess.STDOUT)
+def _submit(runs: Sequence[Run], launcher: Sequence[str]) -> int:
+    from wegeft.cluster.submit import slurm_options, to_slurm
+
+    jobs = to_slurm(runs, slurm_options(launcher)) if runs else []
+    for job in jobs:
+        print(f"{job.job_id}  {job.run.run_id}  {' '.join(job.run.overrides)}  {job.log}")
+    print(f"{len(jobs)} submitted")
+    return 0
 
 
-def _is_over(one: Standing) -> bool:
-    """Whether a failed run has its record: it diverged, and would diverge again."""
-    return one.run.exists
+def _make_here(runs: Sequence[Run], launcher: Sequence[str]) -> int:
+    from wegeft.cluster.submit import here, local_options
+
+    over = here(runs, local_options(launcher)) if runs else []
+    failed = [job for job in over if not job.run.record.is_file()]
+    for job in failed:
+        print(f"{job.run.run_id}  {' '.join(job.run.overrides)}  has no record; its log is {job.log}")
+    print(f"{len(over) - len(failed)} of {len(over)} made")
+    return int(bool(failed))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,11 +119,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Make what is missing of a sweep (WORDS as for run.py -m) or of a table (table=NAME).",
     )
     parser.add_argument("--status", action="store_true", help="show where every run stands, and start nothing")
-    parser.add_argument("--local", action="store_true", help="make the runs on this machine, one after the other")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands that would start them")
-    parser.add_argument(
-        "--sbatch", action="append", default=[], metavar="OPTION", help="an option of sbatch, repeatable"
-    )
+    parser.add_argument("--local", action="store_true", help="make the runs on this machine")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands of the runs that would be started")
     return parser
 
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from tests.composing import choices, fitting_task, run_config
+from tests.composing import by_hydra, choices, composed, fitting_task, run_config
 from wegeft.cli import CONFIG_FOLDER
-from wegeft.config import RunConfig
+from wegeft.config import RunConfig, parse
 from wegeft.records.identity import run_id
 from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.training.schedule import learning_rate, total_steps, warmup_steps
@@ -20,8 +20,10 @@ MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
 @pytest.mark.parametrize(("group", "name"), MEMBERS, ids=str)
 def test_every_member_composes(group: str, name: str) -> None:
     task = () if group == "task" else (fitting_task(group, name),)
-    config = run_config(f"{group}={name}", *task, "model.source=some/folder")
-    assert isinstance(config, RunConfig)
+    words = (f"{group}={name}", *task, "model.source=some/folder")
+    container = by_hydra(*words)
+    assert isinstance(parse(container), RunConfig)
+    assert composed(*words) == container  # what the other tests compose with
 
 
 @pytest.mark.parametrize(("scale", "method"), list(itertools.product(choices("scale"), choices("method"))), ids=str)

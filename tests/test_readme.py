@@ -2,11 +2,12 @@
 
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from wegeft.cli import main
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
@@ -27,7 +28,9 @@ def test_there_are_commands() -> None:
 
 
 @pytest.mark.parametrize("command", RUNS)
-def test_every_run_command_runs(command: str, project_root: Path) -> None:
+def test_every_run_command_runs(
+    command: str, project_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As it stands where it needs nothing but this repository, only shorter; as a plan where it needs more."""
     folder = project_root / "src/wegeft/models/mini/mini_llama"
     words = [word.replace("FOLDER", str(folder)) for word in shlex.split(command)[2:]]
@@ -35,13 +38,13 @@ def test_every_run_command_runs(command: str, project_root: Path) -> None:
         words += ["training.max_steps=2", "evaluation.limit=1"]
     elif not any(word.startswith("mode=") for word in words):
         words += ["mode=plan"]
-    typed = [sys.executable, str(project_root / "run.py"), *words]
-    done = subprocess.run(typed, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    main()
     task = next(
         (word.removeprefix("task=").partition("/")[0] for word in words if word.startswith("task=")), "commonsense"
     )
-    assert task in done.stdout or "runs: " in done.stdout  # a sweep names what differs
+    said = capsys.readouterr().out
+    assert task in said or "runs: " in said  # a sweep names what differs
 
 
 def test_every_make_target_named_exists(project_root: Path) -> None:

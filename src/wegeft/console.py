@@ -36,6 +36,11 @@ def print_known(record: Record, path: Path) -> None:
     print_record(record, path)
 
 
+def print_note(sentence: str) -> None:
+    """Something the person would want to know before a run begins."""
+    Console(stderr=True).print(f"note: {sentence}", soft_wrap=True)
+
+
 def _scores(record: Record) -> Table:
     table = Table("set", "accuracy %", "± s.e.", "n", "chance %")
     for subset, score in record["evaluation"]["scores"].items():

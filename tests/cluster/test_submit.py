@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -114,21 +115,27 @@ def test_without_slurm_the_launcher_says_so(
     assert "no squeue here" in refused(("seed=42",), monkeypatch, capsys)
 
 
-def test_the_local_launcher_runs_what_is_missing_and_names_what_failed(project_root: Path) -> None:
-    sweep = ["-m", "hydra/launcher=submitit_local", "hydra.launcher.at_once=auto", *SHORT]
-    command = [sys.executable, str(project_root / "run.py"), *sweep]
-    done = subprocess.run([*command, "seed=1,2"], capture_output=True, text=True, check=True)
-    assert re.fullmatch(r"\d runs at once\.\n", done.stdout)
+def test_the_local_launcher_runs_what_is_missing_and_names_what_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("PYTHONPATH", "OMP_NUM_THREADS"):  # the launcher sets them for its jobs
+        monkeypatch.setenv(variable, os.environ.get(variable, ""))
+
+    def sweep(*words: str) -> str:
+        launcher = ["hydra/launcher=submitit_local", "hydra.launcher.at_once=auto"]
+        monkeypatch.setattr(sys, "argv", ["run.py", "-m", *launcher, *SHORT, *words])
+        cli.main()
+        return capsys.readouterr().out
+
+    assert re.fullmatch(r"\d runs at once\.\n", sweep("seed=1,2"))
     records = [read_record(path) for path in Path("results/records").iterdir()]
     assert {record["config"]["seed"] for record in records} == {1, 2}
     for record in records:
         (log,) = Path("runs", record["run_id"]).glob("local-*.log")
         assert f"record: results/records/{record['run_id']}.json" in log.read_text()
-    again = subprocess.run([*command, "seed=1,2", "data.root=/nowhere"], capture_output=True, text=True, check=True)
-    assert again.stdout == "2 of 2 runs have their record; force=true runs them again.\n"
-    failed = subprocess.run([*command, "adapter=none.safetensors", "mode=evaluate"], capture_output=True, check=False)
-    assert failed.returncode == 1
-    assert b"1 of 1 runs have no record" in failed.stderr
+    assert sweep("seed=1,2", "data.root=/nowhere") == "2 of 2 runs have their record; force=true runs them again.\n"
+    with pytest.raises(SystemExit, match="1 of 1 runs have no record"):
+        sweep("adapter=none.safetensors", "mode=evaluate")
 
 
 @pytest.mark.parametrize(

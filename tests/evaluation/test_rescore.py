@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from rich.console import Console
 
+from tests.composing import composed
 from tests.tasks.tiny import text_task
-from wegeft.cli import CONFIG_FOLDER
 from wegeft.errors import UserError
 from wegeft.evaluation.browse import PAGE, browse, select
 from wegeft.evaluation.rescore import print_rescored, rescore, rescore_run
@@ -42,9 +40,7 @@ def task(name: str = "clean") -> TextTask:
 
 def run_folder(folder: Path, name: str = "clean") -> Path:
     """A finished run with SAMPLES, evaluated under protocol `name`."""
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        composed = compose("config", overrides=[f"protocol={name}"])
-    config: Any = {"task": OmegaConf.to_container(composed.task, resolve=True)}
+    config: Any = {"task": composed(f"protocol={name}")["task"]}
     write_samples(SAMPLES, folder)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder

@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tests.composing import composed
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
 from wegeft.schema import load_class
@@ -33,9 +32,8 @@ AnyMethod = TypeVar("AnyMethod", bound=Method)
 @functools.cache
 def compose_config(*overrides: str) -> dict[str, Any]:
     """The resolved `model` and `method` nodes of the main config."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("config", overrides=list(overrides))
-    return {key: OmegaConf.to_container(config[key], resolve=True) for key in ("model", "method")}
+    config = composed(*overrides)
+    return {key: config[key] for key in ("model", "method")}
 
 
 def method_from_yaml(name: str, *overrides: str, scale: str = "mini", family: str = "causal_lm") -> Method:

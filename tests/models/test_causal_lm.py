@@ -19,10 +19,13 @@ COUNTS = {
     "llama1_7b": 6_738_415_616,
     "llama2_7b": 6_738_415_616,
     "llama3_8b": 8_030_261_248,
+    "llama3_2_1b": 1_235_814_400,
     "smollm2_135m": 134_515_008,
+    "smollm2_360m": 361_821_120,
 }
 LOAD = """
-import json, sys, torch
+import json, sys, time, torch
+time.sleep = lambda seconds: None  # the hub's client waits for up to a minute between its tries
 from wegeft import models
 from wegeft.config import ModelConfig
 from wegeft.errors import UserError

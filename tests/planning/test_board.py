@@ -5,7 +5,8 @@ from pathlib import Path
 from tests.composing import run_config
 from tests.records.factory import make_record
 from wegeft import lock
-from wegeft.planning.board import JOB_NAME, Standing, standings
+from wegeft.cluster.queue import QueuedRun
+from wegeft.planning.board import Standing, standings
 from wegeft.planning.estimate import Estimator
 from wegeft.planning.runs import PlannedRun
 from wegeft.records import run_id, write_record
@@ -19,8 +20,8 @@ def planned(folder: Path, seed: int) -> PlannedRun:
     return PlannedRun(identity, words, config, exists, Estimator([]).estimate(config))
 
 
-def stands(run: PlannedRun, **queue: str) -> Standing:
-    (found,) = standings([run], {JOB_NAME.format(run_id=run.run_id): state for state in queue.values()})
+def stands(run: PlannedRun, *queue: QueuedRun) -> Standing:
+    (found,) = standings([run], queue)
     return found
 
 
@@ -33,10 +34,12 @@ def log(folder: Path, run: PlannedRun, text: str) -> None:
 def test_every_state(tmp_path: Path) -> None:
     run = planned(tmp_path, 1)
     assert stands(run).state == "missing"
-    assert stands(run, job="PENDING 0:00, 1:00:00 left") == Standing(run, "queued", "PENDING 0:00, 1:00:00 left")
+    waiting = QueuedRun(run.run_id, "7_2", "PENDING", "0:00", "1:00:00", "Priority")
+    assert stands(run, waiting) == Standing(run, "queued", "job 7_2 PENDING: Priority")
     log(tmp_path, run, "train 3/250 loss 4.2\ntrain 120/250 loss 0.2 · 3,194 tokens/s 35 s left\n")
-    running = stands(run, job="RUNNING 0:30, 59:30 left")
-    assert running == Standing(run, "running", "train 120/250, 35 s left · RUNNING 0:30, 59:30 left")
+    working = QueuedRun(run.run_id, "6", "RUNNING", "0:30", "59:30", "None")
+    note = "train 120/250, 35 s left · job 6 for 0:30, limit in 59:30"
+    assert stands(run, working, waiting) == Standing(run, "running", note)
     log(tmp_path, run, "train 3/250\nerror: the disk is full.\nslurmstepd: done\n")
     assert stands(run) == Standing(run, "failed", "error: the disk is full.")
 

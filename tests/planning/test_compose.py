@@ -1,17 +1,15 @@
 """Many configurations at once are the configurations that Hydra composes."""
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from tests.composing import choices
-from wegeft.cli import CONFIG_FOLDER
+from tests.composing import by_hydra, choices, composed
 from wegeft.errors import UserError
 from wegeft.planning.compose import Composer, split
 
 WORDS = [
     (),
     ("scale=paper", "method=peft"),
+    ("method=peft", "method.peft_type=VERA", "method.options={r:8}"),  # of a choice that would be exchanged
     ("scale=paper", "protocol=v3", "training=v3", "method.recipe=v3", "seed=44", "training.learning_rate=2.5e-4"),
     ("scale=paper", "method.target_modules=[q_proj,v_proj]", "method.r=64"),
     ("scale=small", "data.root=/somewhere", "protocol=v5", "method=lora"),  # the scale itself touches the protocol
@@ -23,11 +21,6 @@ WORDS = [
 ]
 
 
-def by_hydra(*words: str) -> object:
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", overrides=list(words)), resolve=True)
-
-
 def test_equals_hydra() -> None:
     composer = Composer()
     for words in WORDS:
@@ -37,7 +30,7 @@ def test_equals_hydra() -> None:
 @pytest.mark.parametrize("method", choices("method"))
 def test_every_method_at_the_paper_scale_equals_hydra(method: str) -> None:
     words = (f"method={method}", "scale=paper", "model=llama3_8b", "seed=7")
-    assert Composer().compose(words) == by_hydra(*words)
+    assert composed(*words) == by_hydra(*words)
 
 
 def test_a_sweep_has_the_order_of_hydra_and_the_sweep_of_an_experiment() -> None:

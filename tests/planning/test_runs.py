@@ -9,10 +9,9 @@ import pytest
 
 from tests.composing import run_config
 from tests.records.factory import make_record
-from wegeft.config import parse
 from wegeft.errors import UserError
-from wegeft.planning.compose import Composer
-from wegeft.planning.costs import Costs
+from wegeft.planning.costs import Costs, Subject
+from wegeft.planning.estimate import Lengths, step_work
 from wegeft.planning.runs import PlannedRun, planned_runs
 from wegeft.planning.show import describe
 from wegeft.planning.tables import runs_of_table
@@ -47,8 +46,11 @@ def test_existing_and_missing_runs(tmp_path: Path, costs: Costs) -> None:
 
 
 def test_measured_where_a_run_of_the_kind_was_and_fitted_elsewhere(tmp_path: Path, costs: Costs) -> None:
-    write_record(record_of("method=lora", "seed=1", seconds=50.0), tmp_path)
-    write_record(record_of("method=lora", "seed=2", seconds=60.0), tmp_path)
+    counted = step_work(costs, Subject.of_config(run_config("method=lora")), Lengths(50, 6.5, 60))
+    assert counted is not None
+    work = {**asdict(counted.step), "tensor_bytes": counted.memory}
+    write_record(record_of("method=lora", "seed=1", seconds=50.0, work=work), tmp_path)
+    write_record(record_of("method=lora", "seed=2", seconds=60.0), tmp_path)  # made before records held the work
     lora, red = planned_runs(["method=lora,red", "seed=3", f"records_dir={tmp_path}"], costs)
     assert lora.estimate.basis == "measured in 2 runs"
     assert lora.estimate.train_seconds == pytest.approx(55.0)
@@ -103,13 +105,13 @@ def test_every_run_counts_once(tmp_path: Path, costs: Costs) -> None:
 
 
 def test_every_table_of_a_task_that_exists_has_runs_that_compose() -> None:
-    composer = Composer()
+    """One run of each kind; tests/test_config.py composes every task."""
     for definition in load_definitions():
         if definition.task in known_tasks() and definition.sections:
             runs = runs_of_table(definition.name, [f"seed={definition.seeds[0]}"])
-            for run in runs:
-                config = parse(composer.compose(run))
-                assert f"model={config.model.name}" in run
+            kinds = {tuple(word for word in run if not word.startswith("task=")): run for run in runs}
+            for run in kinds.values():
+                assert f"model={run_config(*run).model.name}" in run
 
 
 def test_a_table_can_be_narrowed_down() -> None:
@@ -133,3 +135,12 @@ def test_a_plan_is_shown_in_full(tmp_path: Path, costs: Costs) -> None:
     assert json.dumps(shown)
     assert isinstance(run, PlannedRun)
     assert asdict(run.estimate.workload)["questions"] == 800
+
+
+def test_records_of_a_backbone_that_is_not_here_do_not_stop_a_plan(tmp_path: Path, costs: Costs) -> None:
+    """They were made where the folder is, by a version that did not yet keep the work of a step."""
+    elsewhere = record_of("method=lora", "seed=1")
+    elsewhere["config"]["model"] |= {"name": "local_llama", "source": "/nowhere", "architecture": None}
+    write_record(elsewhere, tmp_path)
+    (run,) = planned_runs(["method=red", f"records_dir={tmp_path}"], costs)
+    assert run.estimate.basis == "modelled, rates assumed"

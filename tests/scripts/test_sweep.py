@@ -1,6 +1,7 @@
 """Making what is missing: the commands, the board, and a real run here."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from wegeft.cli import ROOT
+from wegeft.planning.runs import planned_runs
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +32,34 @@ def test_commands(sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sweep.main([*words, "--dry-run", "--local"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"python run.py method=none seed={seed} {' '.join(places(tmp_path))}" for seed in (1, 2)]
-    assert sweep.main([*words, "--dry-run", "--sbatch=--partition=gpu"]) == 0
-    first = capsys.readouterr().out.splitlines()[0].split()
-    assert first[0] == "sbatch"
-    assert first[1].startswith("--job-name=wegeft-")
-    assert first[2:4] == ["--partition=gpu", "slurm/run.sbatch"]
+
+
+def test_what_is_missing_and_not_queued_is_submitted_as_one_array(
+    sweep: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sbatch` and `squeue` are programs that keep what they get; tests/slurm submits to real ones."""
+    words = ["method=none", "seed=1,2,3", *places(tmp_path)]
+    first = planned_runs(words)[0].run_id
+    queue = tmp_path / "queue.json"
+    queue.write_text(json.dumps([first]))
+    programs = {
+        "srun": "",
+        "squeue": f"echo '11_0|PENDING|0:00|1:00|wegeft|Priority|{queue}'",
+        "sbatch": "echo Submitted batch job 12",
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert sweep.main([*words, "hydra.launcher.partition=gpu"]) == 0
+    *jobs, last = capsys.readouterr().out.splitlines()
+    assert last == "2 submitted"
+    assert [line.split()[0] for line in jobs] == ["12_0", "12_1"]
+    assert first not in {line.split()[1] for line in jobs}
+    (script,) = tmp_path.glob("runs/slurm/*/12_submission.sh")
+    assert "--partition=gpu" in script.read_text()
+    assert sweep.main([*words, "--status"]) == 0
+    assert "queued 1, failed 0, missing 2" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_made_once(sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

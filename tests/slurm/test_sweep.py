@@ -35,6 +35,15 @@ def sweep(project: Path) -> str:
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+def status(project: Path) -> str:
+    """`python scripts/sweep.py --status SWEEP` in ``project``; its first line."""
+    words = [word for word in SWEEP if "launcher" not in word]
+    command = [sys.executable, "scripts/sweep.py", "--status", *words]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    board = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True).stdout
+    return board.splitlines()[0]
+
+
 def undisturbed(method: str, seed: int) -> Record:
     """The record of one run of the sweep, made here."""
     config = run_config(f"method={method}", f"seed={seed}", *SHORT)
@@ -48,6 +57,8 @@ def test_a_sweep_ends_with_the_records_of_undisturbed_runs(project: Path) -> Non
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=True
     ).stdout.strip()
+    counts = {word: int(count) for word, count in (part.split() for part in status(project).split(", "))}
+    assert counts["running"] + counts["queued"] + counts["done"] == len(said)
     # From here on the tree is broken; what is queued runs the code of before.
     (project / "run.py").write_text("raise SystemExit('this is not the code that was submitted')")
     (project / "src" / "wegeft" / "experiment.py").unlink()

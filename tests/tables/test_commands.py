@@ -3,10 +3,9 @@
 import shlex
 from typing import Any
 
-import hydra
 import pytest
-from omegaconf import OmegaConf
 
+from tests.composing import composed
 from tests.records.factory import make_config, make_record
 from tests.tables.world import PAPER
 from wegeft.config import parse
@@ -22,10 +21,7 @@ def _compose(line: str) -> dict[str, Any]:
     """The configuration of the first run of a command."""
     words = [word for word in shlex.split(line)[2:] if word != "-m"]
     words = [word.partition(",")[0] if word.startswith(("seed=", "task=")) else word for word in words]
-    with hydra.initialize(version_base="1.3", config_path="../../configs"):
-        composed = OmegaConf.to_container(hydra.compose("config", overrides=words), resolve=True)
-    assert isinstance(composed, dict)
-    return composed  # type: ignore[return-value]  # keys of a config are strings
+    return composed(*words)
 
 
 @pytest.mark.parametrize(("definition", "section"), SECTIONS, ids=lambda value: value.name)

@@ -6,12 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from wegeft.cli import CONFIG_FOLDER
+from tests.composing import composed
 from wegeft.schema import validate
 from wegeft.tasks import build_task
 from wegeft.tasks.protocol import ProtocolConfig
@@ -36,9 +34,8 @@ def text_task(*overrides: str) -> TextTask:
 
 
 def _nodes(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        composed = compose("config", overrides=list(overrides))
-    return {key: OmegaConf.to_container(composed[key], resolve=True) for key in ("task", "protocol")}
+    config = composed(*overrides)
+    return {key: config[key] for key in ("task", "protocol")}
 
 
 @cache

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import hydra
 from omegaconf import OmegaConf
@@ -82,6 +82,9 @@ class LocalOptions(Strict):
     gpus_per_node: int = Field(ge=0)
 
 
+Options = TypeVar("Options", SlurmOptions, LocalOptions)
+
+
 @dataclass(frozen=True)
 class Submitted:
     """A run that was handed over: the job's id, for SLURM as `squeue` shows it, and where the run will log."""
@@ -97,14 +100,12 @@ def slurm_options(overrides: Sequence[str] = ()) -> SlurmOptions:
     Raises:
         UserError: a value is refused. HydraException: a key does not exist.
     """
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        chosen = ["hydra/launcher=slurm", *overrides]
-        composed = hydra.compose("config", overrides=chosen, return_hydra_config=True)
-    values = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
-    assert isinstance(values, dict)
-    return validate(
-        SlurmOptions, {str(key): value for key, value in values.items() if key != TARGET_KEY}, "hydra.launcher"
-    )
+    return _options(SlurmOptions, "slurm", overrides)
+
+
+def local_options(overrides: Sequence[str] = ()) -> LocalOptions:
+    """The options of ``hydra/launcher=submitit_local``, as :func:`slurm_options`."""
+    return _options(LocalOptions, "submitit_local", overrides)
 
 
 def to_slurm(runs: Sequence[Run], options: SlurmOptions) -> list[Submitted]:
@@ -223,6 +224,15 @@ def _free_place(places: Sequence[Any]) -> int:
             if job is None or job.done():
                 return number
         time.sleep(POLL_S)
+
+
+def _options(kind: type[Options], launcher: str, overrides: Sequence[str]) -> Options:
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        chosen = [f"hydra/launcher={launcher}", *overrides]
+        composed = hydra.compose("config", overrides=chosen, return_hydra_config=True)
+    values = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
+    assert isinstance(values, dict)
+    return validate(kind, {str(key): value for key, value in values.items() if key != TARGET_KEY}, "hydra.launcher")
 
 
 def _submission_folder(parent: str) -> Path:

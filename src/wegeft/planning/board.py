@@ -4,20 +4,20 @@ Does not: submit, or plan.
 """
 
 import re
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from wegeft import lock
+from wegeft.cluster.queue import QueuedRun
 from wegeft.planning.runs import PlannedRun
 from wegeft.records.store import InvalidRecord, read_record, record_path
 
 State = Literal["done", "failed", "queued", "running", "missing"]
 STATES: tuple[State, ...] = ("running", "queued", "failed", "missing", "done")
-JOB_NAME = "wegeft-{run_id}"
-"""Name of a run's job, by which it is found in the queue."""
+_AT_WORK = "RUNNING"
+"""SLURM's word for a job that has started."""
 _PROGRESS = re.compile(r"(train|answer) (\d+)/(\d+)(?:.*?(\d[\d:.]* ?\w* left))?")
 _TAIL = 8192
 """Bytes at the end of a log that are looked at."""
@@ -32,31 +32,24 @@ class Standing:
     note: str
 
 
-def standings(runs: Sequence[PlannedRun], queue: Mapping[str, str]) -> list[Standing]:
-    """Where each of ``runs`` stands; ``queue`` holds the state of every queued job by its name."""
+def standings(runs: Sequence[PlannedRun], queue: Sequence[QueuedRun] = ()) -> list[Standing]:
+    """Where each of ``runs`` stands; ``queue`` is what SLURM has of them."""
     locks = _held_inodes()
-    return [_standing(run, queue.get(JOB_NAME.format(run_id=run.run_id)), locks) for run in runs]
+    # Of two jobs of one run, the one that works speaks for it: the other leaves as soon as it starts.
+    jobs = {job.run_id: job for job in sorted(queue, key=lambda job: job.state == _AT_WORK)}
+    return [_standing(run, jobs.get(run.run_id), locks) for run in runs]
 
 
-def queued_jobs() -> dict[str, str]:
-    """State, time used and time left of this person's jobs in SLURM's queue by job name; nothing without SLURM."""
-    command = ["squeue", "--me", "--noheader", "--format=%j|%T %M, %L left"]
-    try:
-        listing = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-    except FileNotFoundError:
-        return {}
-    return dict(line.strip().split("|", 1) for line in listing.splitlines() if "|" in line)
-
-
-def _standing(run: PlannedRun, job: str | None, locks: frozenset[int]) -> Standing:
+def _standing(run: PlannedRun, job: QueuedRun | None, locks: frozenset[int]) -> Standing:
     folder = Path(run.config.output_dir) / run.run_id
     if run.exists:
         return _recorded(run)
     log = _newest_log(folder)
-    if job is not None and not job.startswith("RUNNING"):
-        return Standing(run, "queued", job)
+    if job is not None and job.state != _AT_WORK:
+        return Standing(run, "queued", f"job {job.job_id} {job.state}: {job.reason}")
     if job is not None or _inode(folder / lock.NAME) in locks:
-        return Standing(run, "running", " · ".join(part for part in (_progress(log), job or "on this machine") if part))
+        where = "on this machine" if job is None else f"job {job.job_id} for {job.elapsed}, limit in {job.time_left}"
+        return Standing(run, "running", " · ".join(part for part in (_progress(log), where) if part))
     return Standing(run, "failed" if log else "missing", _last_error(log))
 
 

@@ -116,10 +116,12 @@ class Composer:
     def _with_choices(self, overrides: Sequence[Override]) -> DictConfig | None:
         """A base with its local choices exchanged and its values set; None where only Hydra knows what to do.
 
-        A local choice whose node other files have touched (a scale may) becomes a choice that Hydra makes.
+        A local choice whose node something else touches (a scale, a value with a structure) is made by Hydra.
         """
         structural = [one for one in overrides if _is_structural(one) and not _is_local(one)]
-        local = [one for one in overrides if _is_local(one)]
+        inside = {one.key_or_group.partition(".")[0] for one in structural}
+        local = [one for one in overrides if _is_local(one) and one.key_or_group not in inside]
+        structural += [one for one in overrides if _is_local(one) and one.key_or_group in inside]
         while True:
             base = self._base(tuple(one.input_line or "" for one in overrides if one in structural))
             touched = [one for one in local if not base.is_untouched(one.key_or_group)]

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wegeft.config import ModelConfig, RunConfig
-from wegeft.errors import UserError
 from wegeft.files import write_atomically
 from wegeft.planning.work import Architecture, Shape, Traced, Work
 from wegeft.records.identity import digest
 from wegeft.records.provenance import PACKAGE_ROOT
-from wegeft.schema import load_target, validate
 from wegeft.tasks.encoding_cache import cache_folder
 
 Found = TypeVar("Found")
@@ -38,15 +36,6 @@ class Subject:
     def of_config(cls, config: RunConfig) -> "Subject":
         """Of a run to be."""
         return cls(config.model, config.method, config.training.model_dump(mode="json"))
-
-    @classmethod
-    def of_record(cls, config: Mapping[str, Any]) -> "Subject | None":
-        """Of a recorded config; None where a version with other keys made it."""
-        try:
-            load_target(config["method"], "method")
-            return cls(validate(ModelConfig, config["model"]), config["method"], config["training"])
-        except UserError:
-            return None
 
 
 class Costs:

@@ -109,7 +109,7 @@ class Estimator:
         """One per kind of run on ``machine`` with backbones of ``family``, whose libraries are a part of the memory."""
         kinds = [kind for (name, _), kind in by_kind(self._seen).items() if name == machine]
         alike = [kind for kind in kinds if _kind_of(kind[0].config["model"]) == (dtype, family)]
-        found = [counted_point(kind, self._costs) for kind in alike]
+        found = [point(kind) for kind in alike]
         return [one for one in found if one is not None]
 
     def _estimate(self, config: RunConfig, recipe: str) -> Estimate:
@@ -200,16 +200,6 @@ def step_work(costs: Costs, subject: Subject, lengths: Lengths) -> StepWork | No
 
 def _kind_of(model: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return model.get("dtype"), model.get("family")
-
-
-def counted_point(kind: Sequence[Observation], costs: Costs) -> Point | None:
-    """What the runs of one kind tell; work that older records do not hold is counted now, as today's code does it."""
-    found = point(kind)
-    subject = None if found else Subject.of_record(kind[0].config)
-    if found or subject is None:
-        return found
-    work = step_work(costs, subject, seen_lengths(kind[0].tokens, kind[0].labels, kind[0].examples))
-    return point(kind, work.step, work.memory) if work else None
 
 
 def work_of(config: RunConfig, result: TrainingResult) -> dict[str, float] | None:

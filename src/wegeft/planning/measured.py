@@ -118,16 +118,11 @@ def by_kind(seen: Iterable[Observation]) -> dict[tuple[str, str], list[Observati
     return kinds
 
 
-def point(kind: Sequence[Observation], work: Work | None = None, tensors: float = 0.0) -> Point | None:
-    """What the runs of one kind tell about their machine, by the median; None if their work is not known.
-
-    ``work`` and ``tensors`` stand in for what records do not say.
-    """
-    counted = [one for one in kind if one.work is not None]
-    if counted:
-        work, tensors = counted[0].work, counted[0].tensor_bytes
-    if work is None:
+def point(kind: Sequence[Observation]) -> Point | None:
+    """What the runs of one kind tell about their machine, by the median; None if their records hold no work."""
+    counted = next((one for one in kind if one.work is not None), None)
+    if counted is None or counted.work is None:
         return None
     memories = [one.memory for one in kind if one.memory]
     seconds = median(one.seconds / one.steps for one in kind)
-    return Point(work, seconds, tensors, median(memories) if memories else None, kind[0].method)
+    return Point(counted.work, seconds, counted.tensor_bytes, median(memories) if memories else None, counted.method)

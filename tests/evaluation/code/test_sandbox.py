@@ -1,6 +1,7 @@
 """What a program may not do: each attack is stopped, scored wrong, and leaves nothing behind."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +22,11 @@ isolated = pytest.mark.skipif(why_not_isolated() is not None, reason=f"no sandbo
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    """Temporary files fall into a folder of the test, and its programs carry a name of their own, to be found by."""
+    own = tmp_path / "temporary"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    monkeypatch.setattr(sandbox, "INSIDE", Path(shutil.copy(sandbox.INSIDE, tmp_path / "inside.py")))
 
 
 def run(source: str, limits: Limits = PATIENT) -> Outcome:
@@ -91,7 +96,7 @@ def test_sleeping_is_stopped_by_the_clock() -> None:
 def test_a_fork_bomb_is_stopped_and_every_process_ended() -> None:
     bomb = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
     assert run(bomb, QUICK).verdict == "timeout"
-    assert processes_with("inside.py") == []
+    assert processes_with(str(sandbox.INSIDE)) == []
 
 
 @isolated
@@ -111,7 +116,7 @@ else:
     raise AssertionError("no limit")
 """
     assert run(source).verdict == "passed"
-    assert processes_with("inside.py") == []
+    assert processes_with(str(sandbox.INSIDE)) == []
 
 
 @isolated
@@ -125,7 +130,7 @@ if os.fork() == 0:
     os._exit(0)
 """
     assert run(source).verdict == "passed"
-    assert processes_with("inside.py") == []
+    assert processes_with(str(sandbox.INSIDE)) == []
 
 
 @isolated
