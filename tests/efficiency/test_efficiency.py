@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,15 @@ LORA, WEGEFT, OFFICIAL = "lora r=16", "wegeft r=64", "official v3 r=64"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The folder that a run of the mode has written its report to."""
-    folder = tmp_path_factory.mktemp("efficiency")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["run.py", *TINY, f"efficiency.folder={folder}", f"output_dir={folder}/runs"])
-        main()
-    return folder
+
+    def measure(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["run.py", *TINY, f"efficiency.folder={folder}", f"output_dir={folder}/runs"])
+            main()
+
+    return once("efficiency", measure)
 
 
 def test_every_contestant_is_measured(folder: Path) -> None:

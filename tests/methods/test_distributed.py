@@ -4,6 +4,7 @@ Both kinds run on the CPU with gloo: DDP, where every process holds the factors,
 the layers that share a pair lie in different units.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,8 @@ def worker(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def gradients_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gradients")
-    spawn(worker, (str(folder),), nprocs=WORLD)
-    return folder
+def gradients_folder(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    return once("gradients", lambda folder: spawn(worker, (str(folder),), nprocs=WORLD))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """One report for all tests of it: drawing its figures takes seconds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from tests.report.page import make_page
 
 
 @pytest.fixture(scope="session")
-def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report_file(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The report of the made-up runs of `tests.report.page`; not to be changed."""
-    return make_page(tmp_path_factory.mktemp("report"))
+
+    def make(folder: Path) -> None:
+        make_page(folder).rename(folder / "page.html")
+
+    return once("report", make) / "page.html"

@@ -1,6 +1,6 @@
 """A server of runs, and one run that nobody disturbs, for all tests of this folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,10 @@ def server(project_root: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(server: Server, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The folder of a run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert server.start(folder).wait() == 0, (folder / "log.txt").read_text()
-    return folder
+
+    def run(folder: Path) -> None:
+        assert server.start(folder).wait() == 0, (folder / "log.txt").read_text()
+
+    return once("undisturbed", run)

@@ -1,7 +1,7 @@
 """Two processes are one: the same losses, parameters, answers and stops, however uneven their parts are."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -97,10 +97,8 @@ def worker(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("processes")
-    spawn(worker, (str(place),), nprocs=WORLD)
-    return place
+def folder(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    return once("processes", lambda place: spawn(worker, (str(place),), nprocs=WORLD))
 
 
 def found(folder: Path, rank: int) -> dict[str, Any]:
