@@ -29,8 +29,8 @@ class JudgeServer(ThreadingHTTPServer):
 
     @property
     def prompts(self) -> list[str]:
-        """What was asked."""
-        return [body["messages"][0]["content"] for body in self.asked]
+        """What was asked, without what the system was told."""
+        return [body["messages"][-1]["content"] for body in self.asked]
 
     def __enter__(self) -> "JudgeServer":
         self._thread = threading.Thread(target=self.serve_forever)
@@ -54,8 +54,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(401, "no")
             return
         content = self.server.answer(self.server.prompts[-1])
-        reply = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+        message = {"role": "assistant", "content": content}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}
+        body["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
+        body["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        reply = json.dumps(body).encode()
         self.send_response(200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(reply)))
         self.end_headers()
         self.wfile.write(reply)

@@ -1,6 +1,7 @@
 """Instruction following: kept answers, a judge on loopback, scores recomputed offline, and the judge by rules."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,44 @@ def test_judgements_of_the_alpaca_eval_package_are_taken(tmp_path: Path) -> None
     assert record["evaluation"]["scores"]["alpaca_eval"]["value"] == 0.5
     assert record["evaluation"]["scores"]["alpaca_eval"]["n"] == 3
     assert record["evaluation"]["extractor"] == {"name": "alpaca_eval_gpt4", "version": "unknown"}
+
+
+def ranks_the_reference_first(prompt: str) -> str:
+    """What AlpacaEval 1 wants to read, about the answer of the reference, which says "It is"."""
+    first = prompt.partition('"answer": """')[2].startswith("It is")
+    return str([{"model": "model_1", "rank": 1 if first else 2}, {"model": "model_2", "rank": 2 if first else 1}])
+
+
+def test_an_annotator_of_the_alpaca_eval_package_asks_the_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    identity, _ = answered(tmp_path / "data")
+    for wrong, said in (("alpaca_eval_gpt", r"\(did you mean alpaca_eval_gpt4\?\); choices: "), (".", "is none of")):
+        with pytest.raises(UserError, match=said):
+            judge_run(identity, f"judge.annotator={wrong}")
+    with JudgeServer(ranks_the_reference_first) as server:
+        annotator = ("judge.annotator=alpaca_eval_gpt4", f"judge.base_url={server.url}")
+        server.broken_after = 0
+        with pytest.raises(UserError, match=r"alpaca_eval has failed \(openai\.AuthenticationError"):
+            judge_run(identity, *annotator)
+        server.broken_after = 1_000
+        record = judge_run(identity, *annotator)
+        assert {body["model"] for body in server.asked} == {"gpt-4"}
+        assert {body["temperature"] for body in server.asked} == {0}
+        assert set(server.keys) == {"Bearer secret"}
+        asked = len(server.asked)
+        assert judge_run(identity, *annotator)["evaluation"] == record["evaluation"]  # from what is kept
+        assert len(server.asked) == asked
+        (Path("runs") / identity / JUDGEMENTS).unlink()
+        other = judge_run(identity, *annotator, "judge.model=local")
+        assert {body["model"] for body in server.asked[asked:]} == {"local"}
+    score = record["evaluation"]["scores"]["alpaca_eval"]
+    assert (score["value"], score["n"]) == (0.0, 4)
+    assert re.fullmatch(r"alpaca_eval_gpt4 \(alpaca_eval [\d.]+\)", record["evaluation"]["extractor"]["name"])
+    assert other["evaluation"]["extractor"]["name"].startswith("alpaca_eval_gpt4 asking local (")
+    kept = json.loads((Path("runs") / identity / JUDGEMENTS).read_text())
+    assert all("rank" in row["reply"] and row["judged"].startswith("20") for row in kept)
 
 
 def test_the_rule_judge_scores_the_mini_instructions_at_once() -> None:

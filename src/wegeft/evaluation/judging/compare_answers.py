@@ -1,15 +1,16 @@
 """Every answer of a run compared with its reference by a judge, each judgement kept as soon as it is there.
 
-Does not: know how a judge is asked (``endpoint``) or what a win rate is (``win_rate``).
+Does not: know how a judge is asked (``endpoint``, ``alpaca_eval_package``) or what a win rate is (``win_rate``).
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wegeft.evaluation.judging.alpaca_eval_package import annotate
 from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.evaluation.judging.endpoint import EndpointJudge
 from wegeft.evaluation.judging.judged import Judged, judge_and_days
-from wegeft.evaluation.judging.win_rate import Judgement, read_judgements, win_rate, write_judgements
+from wegeft.evaluation.judging.win_rate import Judgement, Pair, read_judgements, win_rate, write_judgements
 from wegeft.evaluation.samples import Sample
 from wegeft.progress import progress
 
@@ -27,15 +28,16 @@ def judge_answers(samples: Sequence[Sample], asked: Mapping[str, str], kept: Pat
         UserError: judgements are missing and nobody is there to give them, or several judges gave them.
     """
     known = {judgement.instruction: judgement for judgement in _known(kept, config)}
-    missing = [sample for sample in samples if asked[sample.uid] not in known]
-    judge = EndpointJudge(config) if missing else None
-    with progress(len(missing), "judge") as advance:
-        for sample in missing:
-            assert judge is not None
-            instruction = asked[sample.uid]
-            known[instruction] = judge.judge(instruction, sample.text, sample.gold)
-            write_judgements(kept, list(known.values()))
-            advance()
+    missing = [Pair(asked[one.uid], one.text, one.gold) for one in samples if asked[one.uid] not in known]
+    if missing and config.annotator is not None:
+        known |= {one.instruction: one for one in annotate(missing, kept.parent, config)}
+    elif missing:
+        judge = EndpointJudge(config)
+        with progress(len(missing), "judge") as advance:
+            for pair in missing:
+                known[pair.instruction] = judge.judge(pair)
+                write_judgements(kept, list(known.values()))
+                advance()
     judgements = [known[asked[sample.uid]] for sample in samples]
     write_judgements(kept, list(known.values()))
     subset = samples[0].subset

@@ -13,14 +13,16 @@ class JudgeConfig(Strict):
     """A judge behind an OpenAI-compatible endpoint, or judgements that were made elsewhere.
 
     Attributes:
-        base_url: of the endpoint, up to ``/chat/completions``; None asks nobody.
-        model: the judge, as the endpoint calls it.
+        annotator: of the alpaca_eval package, which then compares answers; None compares with our own prompt.
+        base_url: of the endpoint, up to ``/chat/completions``; None asks nobody, or OpenAI for an annotator.
+        model: the judge, as the endpoint calls it; None is the annotator's own.
         key_variable: environment variable with the endpoint's key; no key is sent where it is empty.
         annotations: an ``annotations.json`` of the alpaca_eval package, to be taken instead of asking.
         timeout_seconds: of one judgement.
         allow_code_execution: how kept programs are run.
     """
 
+    annotator: str | None
     base_url: str | None
     model: str | None
     key_variable: str

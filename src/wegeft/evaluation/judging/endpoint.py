@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from wegeft.errors import UserError
 from wegeft.evaluation.judging.config import JudgeConfig
-from wegeft.evaluation.judging.win_rate import BEST, WORST, Judgement
+from wegeft.evaluation.judging.win_rate import BEST, WORST, Judgement, Pair
 
 ATTEMPTS = 3
 PROMPT_VERSION = 1
@@ -54,8 +54,8 @@ class Endpoint:
         """
         if config.base_url is None or config.model is None:
             raise UserError(
-                "nobody is there to judge: set judge.base_url and judge.model (an OpenAI-compatible endpoint), or "
-                "judge.annotations (a file of the alpaca_eval package)."
+                "nobody is there to judge: set judge.base_url and judge.model (an OpenAI-compatible endpoint), "
+                "judge.annotator (the alpaca_eval package asks), or judge.annotations (a file that it has made)."
             )
         self._url = config.base_url.rstrip("/") + "/chat/completions"
         self.model = config.model
@@ -94,17 +94,17 @@ class EndpointJudge:
         self._endpoint = Endpoint(config)
         self.name = f"{self._endpoint.model} (pairwise prompt {PROMPT_VERSION})"
 
-    def judge(self, instruction: str, output: str, reference: str) -> Judgement:
-        """The judge's preference between ``output`` and ``reference``; None where its reply names neither.
+    def judge(self, pair: Pair) -> Judgement:
+        """The judge's preference between the answers of ``pair``; None where its reply names neither.
 
         Raises:
             UserError: the endpoint refuses or does not answer.
         """
-        ours_first = hashlib.sha256(instruction.encode()).digest()[0] % 2 == 0
-        a, b = (output, reference) if ours_first else (reference, output)
-        reply = self._endpoint.ask(PROMPT.format(instruction=instruction, a=a, b=b))
+        ours_first = hashlib.sha256(pair.instruction.encode()).digest()[0] % 2 == 0
+        a, b = (pair.output, pair.reference) if ours_first else (pair.reference, pair.output)
+        reply = self._endpoint.ask(PROMPT.format(instruction=pair.instruction, a=a, b=b))
         letters = re.findall(r"\b[AB]\b", reply)
         preference = None
         if letters:
             preference = BEST if (letters[-1] == "A") == ours_first else WORST
-        return Judgement(instruction, preference, self.name, datetime.now(UTC).strftime("%Y-%m-%d"), reply)
+        return Judgement(pair.instruction, preference, self.name, datetime.now(UTC).strftime("%Y-%m-%d"), reply)

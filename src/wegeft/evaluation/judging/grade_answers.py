@@ -41,6 +41,8 @@ def grade_answers(samples: Sequence[Sample], kept: Path, model_id: str, config: 
     Raises:
         UserError: grades are missing and nobody is there to give them, or several judges gave them.
     """
+    if config.annotator is not None:
+        raise UserError(f"judge.annotator={config.annotator} compares two answers; these are graded one by one.")
     known = {(grade.question_id, grade.turn): grade for grade in _known(kept, model_id, config)}
     asked = {
         (question_id, turn): turns[:turn]

@@ -19,6 +19,7 @@ from wegeft.errors import UserError
 from wegeft.evaluation.result import Score
 from wegeft.files import write_atomically
 
+_DAY = len("2026-01-31")
 WORST, BEST, DRAW, OLD_DRAW = 1.0, 2.0, 1.5, 0.0
 
 
@@ -49,6 +50,15 @@ class WinRate:
     def as_score(self, subset: str) -> Score:
         """The win rate as a score of an evaluation."""
         return Score(subset, "win_rate", self.win_rate / 100, self.standard_error / 100, self.n_total, 0.5)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An instruction and the two answers that are compared."""
+
+    instruction: str
+    output: str
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -96,10 +106,10 @@ def win_rate(preferences: Sequence[float | None]) -> WinRate:
     )
 
 
-def read_judgements(path: Path) -> list[Judgement]:
+def read_judgements(path: Path, judge: str | None = None) -> list[Judgement]:
     """Raw judgements from a JSON array with the fields of AlpacaEval's ``annotations.json``.
 
-    ``annotator`` names the judge; files of AlpacaEval itself hold no date.
+    ``judge`` names the judge, else the file's ``annotator``. Older files of AlpacaEval hold neither date nor reply.
 
     Raises:
         UserError: no such file, or an entry without its fields; the sentence names file and entry.
@@ -112,9 +122,10 @@ def read_judgements(path: Path) -> list[Judgement]:
     for number, row in enumerate(rows):
         try:
             preference = row["preference"]
-            value = None if preference is None else float(preference)
-            judged, reply = row.get("judged", "unknown"), row.get("reply", "")
-            found.append(Judgement(row["instruction"], value, row["annotator"], judged, reply))
+            value = None if preference is None or math.isnan(preference) else float(preference)
+            judged = row.get("judged") or str(row.get("preference_date") or "unknown")[:_DAY]
+            reply = row.get("reply") or str(row.get("preference_raw_completion") or "")
+            found.append(Judgement(row["instruction"], value, judge or row["annotator"], judged, reply))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"judgements {path}, entry {number} is none: {error!r}.") from error
     return found
