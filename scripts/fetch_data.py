@@ -1,17 +1,19 @@
 """Download a task's data files: ``python scripts/fetch_data.py commonsense --root data``, then ``data.root=data``.
 
 Rows come from the LLM-Adapters repository into the same layout below ``--root``, split files of image tasks from the
-official code; where the images of a set are to be had is printed. An interrupted download goes on where
-it stopped, and a file is put in place only when its rows can be read and their number is the published one (and its
-SHA-256, where one is known). Files that are already there and whole are left alone.
+official code, images from their authors where they can be had without asking (CUB, Flowers, Dogs); for the others the
+place is printed. An interrupted download goes on where it stopped, and a file is put in place only when its rows can be
+read and their number is the published one (and its SHA-256, where one is known). An archive of images is unpacked once
+its MD5 is the known one. What is already there and whole is left alone.
 
-Does not: accept anything for you (the licences are printed), or fetch models or images.
+Does not: accept anything for you (the licences are printed), or fetch models.
 """
 
 import argparse
 import hashlib
 import http.client
 import sys
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -37,7 +39,10 @@ LICENCES = (
 SOURCE = "wegeft.tasks.sources.LLMAdaptersFiles"
 """The kind of source whose files lie in that repository."""
 SPLITS_URL = "https://raw.githubusercontent.com/savadikarc/gift/0264614ab88944a84dbe1ab5e5d1aa05ddfcab69/data"
-SPLITS_LICENCE = "Split files: the official code of WeGeFT, MIT. The images are for non-commercial research."
+SPLITS_LICENCE = (
+    "Split files: the official code of WeGeFT, MIT. The images belong to others and are for non-commercial research: "
+    "read the terms of the set before you use them."
+)
 IMAGES = {
     "cub": "www.vision.caltech.edu/datasets/cub_200_2011",
     "nabirds": "dl.allaboutbirds.org/nabirds",
@@ -46,6 +51,46 @@ IMAGES = {
     "cars": "www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset",
 }
 """Where people are asked for the terms of each set of images."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar archive of images.
+
+    Attributes:
+        url: where it lies.
+        md5: of its bytes, as data set loaders check it.
+        inside: folder in the archive with the images; nothing else is unpacked.
+        folder: below ``--root``, where to unpack it.
+    """
+
+    url: str
+    md5: str
+    inside: str
+    folder: str
+
+
+ARCHIVES = {
+    "cub": Archive(
+        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+        "97eceeb196236b17998738112f37df78",
+        "CUB_200_2011/images",
+        ".",
+    ),
+    "flowers": Archive(
+        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz",
+        "52808999861908f626f3c1f4e79d11fa",  # as in torchvision
+        "jpg",
+        "oxford_flowers",
+    ),
+    "dogs": Archive(
+        "http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar",
+        "1bb1f2a596ae7057f99d7d75860002ef",
+        "Images",
+        "stanford_dogs",
+    ),
+}
+"""Images that can be fetched without a form or an account."""
 ATTEMPTS = 5
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
@@ -116,16 +161,62 @@ def main(arguments: Sequence[str] | None = None, configs: Path = CONFIGS, pause_
     task: Any = OmegaConf.load(known[options.task])
     subset = task.get("subset")
     print(LICENCES if subset is None else SPLITS_LICENCE)
+    files = files_of(known[options.task])
     try:
-        for file in files_of(known[options.task]):
+        for file in files:
             print(f"{file.path}: {fetch(file, options.base_url, options.root, pause_seconds)}")
+        missing = 0 if subset is None else fetch_images(task, files, options.root, pause_seconds)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if subset is not None:
-        print(f"The images go to {options.root / task.source.images}; they are to be had at https://{IMAGES[subset]}")
-    print(f"All files are there; run with data.root={options.root.resolve()}")
+    if missing:
+        place = options.root / task.source.images
+        print(f"{missing:,} images are missing from {place}; they are to be had at https://{IMAGES[subset]}")
+    else:
+        print(f"All files are there; run with data.root={options.root.resolve()}")
     return 0
+
+
+def fetch_images(task: Any, files: Sequence[RemoteFile], root: Path, pause_seconds: float) -> int:
+    """Fetch the images of a set where that is possible; returns how many that its split ``files`` name are missing."""
+    images = root / task.source.images
+
+    def missing() -> int:
+        named = {path for file in files for path in read_split(root / file.path)}
+        return sum(not (images / path).is_file() for path in named)
+
+    count, archive = missing(), ARCHIVES.get(task.subset)
+    if count and archive is not None:
+        print(f"{task.source.images}: terms and source: https://{IMAGES[task.subset]}")
+        print(f"{task.source.images}: {fetch_archive(archive, root, pause_seconds)}")
+        count = missing()
+        if count:
+            raise UserError(f"{archive.url} lacks {count:,} images that the split files name.")
+    return count
+
+
+def fetch_archive(archive: Archive, root: Path, pause_seconds: float) -> str:
+    """Download ``archive`` and unpack its images; returns what was done.
+
+    Raises:
+        UserError: it cannot be had, or what came is not the known archive.
+    """
+    part = root / f"{archive.url.rpartition('/')[2]}.part"
+    root.mkdir(parents=True, exist_ok=True)
+    download(archive.url, part, pause_seconds)
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != archive.md5:
+        part.unlink()  # going on from wrong bytes would never end well
+        raise UserError(f"{archive.url} is not the known archive: its MD5 is {found}, not {archive.md5}.")
+    with tarfile.open(part) as tar:
+        wanted = [one for one in tar if one.isfile() and Path(one.name).is_relative_to(archive.inside)]
+        with progress(len(wanted), "unpack") as advance:
+            for member in wanted:
+                tar.extract(member, root / archive.folder, filter="data")
+                advance(1)
+    part.unlink()
+    return f"fetched and unpacked, {len(wanted):,} images"
 
 
 def files_of(task_yaml: Path) -> list[RemoteFile]:

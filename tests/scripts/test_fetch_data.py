@@ -3,18 +3,21 @@
 import gzip
 import hashlib
 import http.server
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from scripts import fetch_data
-from scripts.fetch_data import RemoteFile, fetch, files_of, main
+from scripts.fetch_data import Archive, RemoteFile, fetch, fetch_archive, fetch_images, files_of, main
 from tests.tasks.tiny import row
 from wegeft.errors import UserError
 
@@ -223,3 +226,66 @@ def test_the_split_files_of_the_fine_grained_sets_are_the_official_ones(real_dat
             target.write_bytes(content + b" ")
             with pytest.raises(UserError, match="is not the published file"):
                 fetch_data.check(file, target)
+
+
+def packed(names: list[str]) -> bytes:
+    """A tar archive that holds these files."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(name)
+            tar.addfile(member, io.BytesIO(name.encode()))
+    return content.getvalue()
+
+
+def test_images_are_fetched_unpacked_and_counted(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = OmegaConf.create({"subset": "cub", "source": {"images": "CUB_200_2011/images"}})
+    (tmp_path / "train.json").write_text(json.dumps({"001.Owl/1.jpg": 1, "002.Crow/2.jpg": 2}))
+    files = [RemoteFile("train.json", 2, None)]
+    images = ["CUB_200_2011/images/001.Owl/1.jpg", "CUB_200_2011/images/002.Crow/2.jpg"]
+
+    def images_missing(content: list[str], md5: str | None = None) -> int:
+        server.files["/images.tgz"] = packed(content)
+        md5 = md5 or hashlib.md5(server.files["/images.tgz"], usedforsecurity=False).hexdigest()
+        known = replace(fetch_data.ARCHIVES["cub"], url=f"{server.url}/images.tgz", md5=md5)
+        monkeypatch.setitem(fetch_data.ARCHIVES, "cub", known)
+        return fetch_images(task, files, tmp_path, 0.0)
+
+    with pytest.raises(UserError, match="is not the known archive: its MD5 is"):
+        images_missing(images, "0" * 32)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
+    with pytest.raises(UserError, match="lacks 1 images that the split files name"):
+        images_missing(images[:1])
+    server.drop_after = [50]
+    capsys.readouterr()
+    assert images_missing([*images, "CUB_200_2011/README", "attributes.txt"]) == 0
+    said = capsys.readouterr().out
+    assert "terms and source: https://www.vision.caltech.edu/datasets/cub_200_2011" in said
+    assert "fetched and unpacked, 2 images" in said
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"train.json", "1.jpg", "2.jpg"}
+    asked = len(server.asked)
+    assert images_missing([]) == 0
+    assert len(server.asked) == asked
+
+
+def test_only_images_are_unpacked_and_none_outside(server: Server, tmp_path: Path) -> None:
+    server.files["/a.tgz"] = packed(["Images/dog.jpg", "notes.txt", "Images/../../escaped.jpg"])
+    md5 = hashlib.md5(server.files["/a.tgz"], usedforsecurity=False).hexdigest()
+    with pytest.raises(tarfile.OutsideDestinationError):
+        fetch_archive(Archive(f"{server.url}/a.tgz", md5, "Images", "dogs"), tmp_path / "root", 0.0)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.tgz.part", "dog.jpg"]
+
+
+def test_where_images_cannot_be_fetched_the_place_is_named(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val", "test"):
+        target = tmp_path / "fgvc_splits" / "stanfordcars" / f"{split}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        packed_file = real_data / "fgvc_splits_gift" / f"stanfordcars_{split}.json.gz"
+        target.write_bytes(gzip.decompress(packed_file.read_bytes()))
+    assert main(["fgvc/cars", "--root", str(tmp_path)], pause_seconds=0.0) == 0
+    assert "images are missing from" in capsys.readouterr().out
