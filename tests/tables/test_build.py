@@ -11,6 +11,7 @@ from tests.records.factory import SUBSETS, make_config, make_record
 from tests.tables.world import PAPER, awkward_records
 from wegeft.errors import UserError
 from wegeft.tables.build import build_tables
+from wegeft.tables.cells import headings
 from wegeft.tables.definition import (
     DEFINITIONS,
     Definition,
@@ -96,6 +97,13 @@ def test_published_cells_are_printed_as_published(tables: dict[str, Table]) -> N
     first = dict(zip(labels, (cell.text for cell in rows[0].cells), strict=True))
     assert rows[0].label == "GIFT (QV r=64)"
     assert (first["BoolQ"], first["mean"], first["% of backbone"], first["seeds"]) == ("69.9", "80.9", "0.016", "")
+
+
+def test_means_over_different_sets_are_not_compared() -> None:
+    (own,) = [one for one in load_definitions() if one.name == "own"]
+    marks = {heading.text: heading.ranked for heading in headings(own)}
+    assert marks["mean of the row's sets"] is False
+    assert marks["DTD (10 textures)"] is True
 
 
 def test_failed_seeds_are_shown_and_never_best(tables: dict[str, Table]) -> None:

@@ -47,7 +47,7 @@ def headings(definition: Definition) -> tuple[Heading, ...]:
     return (
         *(EXTRA_HEADINGS[extra] for extra in definition.extras if extra in _BEFORE),
         *scores,
-        Heading(definition.mean, ranked=True),
+        Heading(definition.mean, ranked=definition.mean_ranked),
         *(EXTRA_HEADINGS[extra] for extra in definition.extras if extra not in _BEFORE),
     )
 

@@ -130,6 +130,7 @@ class Definition(Strict):
         decimals: digits after the point.
         columns: score columns in order.
         mean, mean_published: header of the mean column; what published files call it.
+        mean_ranked: whether means are compared; not where every row has sets of its own.
         extras: further columns, in order; ``seeds`` is always the last.
         backbones: every backbone that a section may name.
         left_out: backbones whose runs another definition shows.
@@ -149,6 +150,7 @@ class Definition(Strict):
     columns: tuple[Column, ...] = Field(min_length=1)
     mean: str = "mean"
     mean_published: str = "avg"
+    mean_ranked: bool = True
     extras: tuple[Extra, ...] = ("parameters", "percent", "learning_rate", "steps", "seeds")
     backbones: tuple[Backbone, ...]
     left_out: tuple[str, ...] = ()
