@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wegeft.cli import explain
+from wegeft.cli import explain, without_collection
 from wegeft.cluster.queue import QueuedRun, queued_runs
 from wegeft.cluster.runs import Run, run_of
 from wegeft.errors import UserError
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {wrong[0]} is not an option; see --help.", file=sys.stderr)
         return 2
     try:
-        return _sweep(options, words)
+        with without_collection():
+            return _sweep(options, words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException) as error:

@@ -6,12 +6,13 @@ loaded or written.
 Does not: import torch, transformers or any other slow package; modes do, when they start.
 """
 
+import gc
 import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,9 +85,22 @@ def _asks_for_many(words: Sequence[str]) -> bool:
     return "mode=plan" in words and any(word in ("-m", "--multirun") or word.startswith("table=") for word in words)
 
 
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Python's search for cyclic garbage off: a plan makes many objects, keeps them, and takes an eighth less time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _plan_many(words: Sequence[str]) -> None:
     try:
-        importlib.import_module("wegeft.planning.show").plan_sweep(words)
+        with without_collection():
+            importlib.import_module("wegeft.planning.show").plan_sweep(words)
     except UserError as error:
         _refuse(str(error))
 

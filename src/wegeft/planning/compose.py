@@ -11,6 +11,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -38,13 +39,9 @@ def split(words: Sequence[str]) -> list[tuple[str, ...]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     parsed = parse_words(words)
-    named = [one.input_line or "" for one in parsed if is_group(one) and not one.is_sweep_override()]
-    with _hydra():
-        composed = hydra.compose("config", overrides=named, return_hydra_config=True)
+    named = tuple(one.input_line or "" for one in parsed if is_group(one) and not one.is_sweep_override())
     given = {one.key_or_group for one in parsed}
-    params = OmegaConf.to_container(composed.hydra.sweeper.get("params") or OmegaConf.create({}))
-    assert isinstance(params, dict)
-    brought = [f"{key!s}={value}" for key, value in params.items() if key not in given]
+    brought = [f"{key}={value}" for key, value in _by_hydra(named).sweep.items() if key not in given]
     (batch,) = BasicSweeper.split_arguments([*parse_words(brought), *parsed], max_batch_size=None)
     return [tuple(one) for one in batch]
 
@@ -135,12 +132,8 @@ class Composer:
 
     def _base(self, words: tuple[str, ...]) -> "_Base":
         if words not in self._bases:
-            with _hydra():
-                composed = hydra.compose("config", overrides=list(words), return_hydra_config=True)
-            choices = dict(composed.hydra.runtime.choices)
-            with open_dict(composed):
-                del composed["hydra"]
-            self._bases[words] = _Base(composed, choices)
+            found = _by_hydra(words)
+            self._bases[words] = _Base(found.config, found.choices)
         return self._bases[words]
 
 
@@ -176,6 +169,27 @@ class _Base:
             same = own is not None and OmegaConf.to_container(node) == OmegaConf.to_container(own)
             self._untouched[group] = same
         return self._untouched[group]
+
+
+@dataclass(frozen=True)
+class _Composed:
+    """What Hydra makes of some words: the configuration, the choice of every group, and sweeps that come along."""
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    sweep: Mapping[str, str]
+
+
+@cache
+def _by_hydra(words: tuple[str, ...]) -> _Composed:
+    """What Hydra makes of ``words``; not to be changed."""
+    with _hydra():
+        composed = hydra.compose("config", overrides=list(words), return_hydra_config=True)
+    choices = dict(composed.hydra.runtime.choices)
+    sweep = {str(key): str(value) for key, value in (composed.hydra.sweeper.get("params") or {}).items()}
+    with open_dict(composed):
+        del composed["hydra"]
+    return _Composed(composed, choices, sweep)
 
 
 @cache
