@@ -1,5 +1,6 @@
 """Every way to mistype ends in one sentence that names the key and the choices, exit code 2, and nothing written."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wegeft.cli import ROOT, main
-from wegeft.exits import BAD_INPUT
+from wegeft.exits import BAD_INPUT, STORAGE
 
 PAPER = ("scale=paper", "mode=plan")
 
@@ -97,3 +98,19 @@ def test_a_closed_pipe_is_no_error() -> None:
         f"{sys.executable} run.py --help | head -n 1", shell=True, capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no folder here that nobody may write to")
+@pytest.mark.parametrize("key", ["output_dir", "records_dir"])
+def test_a_folder_that_cannot_be_written_to_ends_the_run_in_one_sentence(
+    key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even root may write below /proc."""
+    monkeypatch.setattr(sys, "argv", ["run.py", "method=none", "evaluation.limit=1", f"{key}=/proc/elsewhere"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == STORAGE
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert re.fullmatch(
+        r"error: /proc/elsewhere/\S+ could not be written \(.*\); what was there before is whole\.", said
+    )
