@@ -10,6 +10,7 @@ import yaml
 from tests.records.factory import SUBSETS, make_config, make_record
 from tests.tables.world import PAPER, awkward_records
 from wegeft.errors import UserError
+from wegeft.records.store import read_records
 from wegeft.tables.build import build_tables
 from wegeft.tables.cells import headings
 from wegeft.tables.definition import (
@@ -160,8 +161,24 @@ def test_header_and_footnotes_say_what_holds(tables: dict[str, Table]) -> None:
     assert "Loss: on the answer only" in table.about
     assert "Protocol: clean" in table.about
     assert any("answer_after_trigger v1" in fact for fact in table.about)
+    assert not any("normalised" in fact for fact in table.about)
+
     assert any("SHA-256" in note and "boolq/test bf3d3971d449" in note for note in table.notes)
     assert any("mini Llama 1,000,000" in note for note in table.notes)
+
+
+def test_the_normalisation_of_images_is_printed(project_root: Path) -> None:
+    records = read_records(project_root / "results" / "records", curves=False)[0]
+    images = [record for record in records if record["config"]["task"]["name"] in ("mini_fgvc", "own")]
+    found = {name: load_definition(DEFINITIONS / f"{name}.yaml") for name in ("mini_fgvc", "own")}
+    about = {
+        name: [table.about for table in build_tables(one, make_rows(images), PAPER).tables]
+        for name, one in found.items()
+    }
+    assert any(
+        "Images normalised by: mean 0.5, 0.5, 0.5 and deviation 0.5, 0.5, 0.5" in one for one in about["mini_fgvc"]
+    )
+    assert any("normalised by: mean 0.4914, 0.4822, 0.4465" in fact for one in about["own"] for fact in one)
 
 
 def test_numbers_are_percentages_over_seeds(commonsense: Definition) -> None:

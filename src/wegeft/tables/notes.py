@@ -9,12 +9,14 @@ from wegeft.tables.table import Block
 
 
 def about(definition: Definition, section: Section, rows: Sequence[OurRow]) -> tuple[str, ...]:
-    """Scale, protocol, loss mask, metric and extraction rule, as the records give them."""
+    """Scale, protocol, loss mask, metric, extraction rule and what images are normalised by, as the records say."""
     facts = [f"Scale: {section.scale}", f"Protocol: {section.protocol}", f"Metric: {definition.metric}"]
     masks = _distinct(_mask(row) for row in rows)
     extractors = _distinct(_extractor(row) for row in rows)
     facts += [f"Loss: {' and '.join(masks)}"] if masks else []
     facts += [f"Answers extracted by: {' and '.join(extractors)}"] if extractors else []
+    scales = _distinct(_normalisation(row) for row in rows)
+    facts += [f"Images normalised by: {' and '.join(scales)}"] if scales else []
     return tuple(facts)
 
 
@@ -85,6 +87,15 @@ def _extractor(row: OurRow) -> str:
         return ""
     extractor = row.scored[0]["evaluation"]["extractor"]
     return f"{extractor['name']} v{extractor['version']}"
+
+
+def _normalisation(row: OurRow) -> str:
+    """Mean and deviation of the colours, without which scores on images cannot be compared; empty for text."""
+    found = row.config["task"].get("normalisation")
+    if found is None:
+        return ""
+    mean, deviation = (", ".join(f"{value:g}" for value in found[part]) for part in ("mean", "std"))
+    return f"mean {mean} and deviation {deviation}"
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
