@@ -32,7 +32,15 @@ def project(testbed: Testbed, project_root: Path, tmp_path_factory: pytest.TempP
     del testbed  # without one there is nothing to submit to
     copy = tmp_path_factory.mktemp("project")
     for name in code_files(project_root):
-        if name.partition("/")[0] in ("run.py", "configs", "scripts", "src", "slurm", ".gitignore", "requirements.lock"):
+        if name.partition("/")[0] in (
+            "run.py",
+            "configs",
+            "scripts",
+            "src",
+            "slurm",
+            ".gitignore",
+            "requirements.lock",
+        ):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((project_root / name).read_bytes())
     git = ["git", "-C", str(copy), "-c", "user.name=a", "-c", "user.email=a@b.c"]
