@@ -1,33 +1,19 @@
 """Making what is missing: the commands, the board, and a real run here."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from wegeft.cli import ROOT
+from scripts import sweep
 from wegeft.planning.runs import planned_runs
-
-
-@pytest.fixture(scope="module")
-def sweep() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep", ROOT / "scripts" / "sweep.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["sweep"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def places(folder: Path) -> list[str]:
     return [f"records_dir={folder}/records", f"output_dir={folder}/runs"]
 
 
-def test_commands(sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["method=none", "seed=1,2", *places(tmp_path)]
     assert sweep.main([*words, "--dry-run", "--local"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -35,7 +21,7 @@ def test_commands(sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_what_is_missing_and_not_queued_is_submitted_as_one_array(
-    sweep: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`sbatch` and `squeue` are programs that keep what they get; tests/slurm submits to real ones."""
     words = ["method=none", "seed=1,2,3", *places(tmp_path)]
@@ -62,7 +48,7 @@ def test_what_is_missing_and_not_queued_is_submitted_as_one_array(
     assert "queued 1, failed 0, missing 2" in capsys.readouterr().out
 
 
-def test_what_is_missing_is_made_once(sweep: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_missing_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["method=none", "evaluation.limit=1", "seed=1", *places(tmp_path)]
     assert sweep.main([*words, "--local"]) == 0
     assert "1 of 1 made" in capsys.readouterr().out
@@ -73,6 +59,6 @@ def test_what_is_missing_is_made_once(sweep: ModuleType, tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize("words", [["table=nothing"], ["method=nothing"], ["--nothing"], ["nothing=1"]])
-def test_wrong_input_is_one_sentence(sweep: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input_is_one_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(words) == 2
     assert capsys.readouterr().err.startswith("error: ")

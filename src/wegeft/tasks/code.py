@@ -16,7 +16,7 @@ from wegeft.evaluation.code.sandbox import Isolation, require_isolation
 from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.tasks.code_feedback import feedback_rows
 from wegeft.tasks.generated import GeneratedConfig, GeneratedSource
-from wegeft.tasks.sources import LLMAdaptersConfig, LLMAdaptersFiles, Row, Split, read_objects
+from wegeft.tasks.sources import FilteredFiles, LLMAdaptersConfig, Row, Split
 from wegeft.tasks.text import TextTask, TextTaskConfig
 
 if TYPE_CHECKING:
@@ -75,25 +75,11 @@ class BenchmarkConfig(LLMAdaptersConfig):
     problem_files: dict[Benchmark, str]
 
 
-class BenchmarkFiles(LLMAdaptersFiles):
+class BenchmarkFiles(FilteredFiles):
     """CodeFeedback for training; HumanEval and MBPP: the question is the prompt, the gold answer the whole problem."""
 
     Config: ClassVar[type[BenchmarkConfig]] = BenchmarkConfig
     config: BenchmarkConfig
-
-    def rows(self, subset: str, split: Split) -> Sequence[Row]:
-        """See :meth:`Source.rows`."""
-        found = self._all_rows(subset, split)
-        return [found[index][1] for index in self._drawn(split, len(found))]
-
-    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
-        """See :meth:`Source.row_numbers`."""
-        found = self._all_rows(subset, split)
-        return [found[index][0] for index in self._drawn(split, len(found))]
-
-    def left_out(self, subset: str, split: Split) -> int:
-        """See :meth:`Source.left_out`; answers without code."""
-        return len(read_objects(self.path(subset, split))) - len(self._all_rows(subset, split))
 
     def path(self, subset: str, split: Split) -> Path:
         """File of one subset and split."""
@@ -104,8 +90,8 @@ class BenchmarkFiles(LLMAdaptersFiles):
                 return Path(self.config.root) / name
         raise UserError(f"there is no benchmark {subset}; choices: {', '.join(self.config.problem_files)}.")
 
-    def _all_rows(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
-        """All rows of a file with their numbers in it."""
+    def qualifying(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
+        """See :meth:`FilteredFiles.qualifying`."""
         path = self.path(subset, split)  # refuses an unknown benchmark
         if split == "train":
             return feedback_rows(path)

@@ -15,9 +15,8 @@ from typing import Any
 
 from wegeft.errors import UserError
 from wegeft.tasks.generated import GeneratedConfig
-from wegeft.tasks.instruction import InstructionFiles
 from wegeft.tasks.instruction_mini import MiniInstructions
-from wegeft.tasks.sources import Row, Split, checked_row, read_objects
+from wegeft.tasks.sources import FilteredFiles, Row, Split, checked_row, read_objects
 
 REFUSALS = ("sorry", "as an ai")
 """Official code: an answer with one of these, in any case, is not trained on."""
@@ -47,25 +46,11 @@ def question_of(gold: str) -> Question:
     return Question(fields["question_id"], fields["category"], tuple(fields["turns"]), tuple(fields["reference"]))
 
 
-class WizardFiles(InstructionFiles):
+class WizardFiles(FilteredFiles):
     """WizardLM's evolved instructions (``instruction``, ``output``) for training; FastChat's questions for testing."""
 
-    def rows(self, subset: str, split: Split) -> Sequence[Row]:
-        """See :meth:`Source.rows`."""
-        found = self._all_rows(subset, split)
-        return [found[index][1] for index in self._drawn(split, len(found))]
-
-    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
-        """See :meth:`Source.row_numbers`."""
-        found = self._all_rows(subset, split)
-        return [found[index][0] for index in self._drawn(split, len(found))]
-
-    def left_out(self, subset: str, split: Split) -> int:
-        """See :meth:`Source.left_out`; refusals."""
-        return len(read_objects(self.path(subset, split))) - len(self._all_rows(subset, split))
-
-    def _all_rows(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
-        """All rows of a file with their numbers in it."""
+    def qualifying(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
+        """See :meth:`FilteredFiles.qualifying`."""
         path = self.path(subset, split)
         return wizard_rows(path) if split == "train" else question_rows(path)
 

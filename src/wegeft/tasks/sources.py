@@ -176,6 +176,28 @@ class LLMAdaptersFiles(Source):
             )
 
 
+class FilteredFiles(LLMAdaptersFiles):
+    """Rows of files of which some do not qualify; a subclass says in :meth:`qualifying` which do."""
+
+    def qualifying(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
+        """The rows of a file that are asked or trained on, each with its number in the file."""
+        raise NotImplementedError
+
+    def rows(self, subset: str, split: Split) -> Sequence[Row]:
+        """See :meth:`Source.rows`."""
+        found = self.qualifying(subset, split)
+        return [found[index][1] for index in self._drawn(split, len(found))]
+
+    def row_numbers(self, subset: str, split: Split) -> Sequence[int]:
+        """See :meth:`Source.row_numbers`."""
+        found = self.qualifying(subset, split)
+        return [found[index][0] for index in self._drawn(split, len(found))]
+
+    def left_out(self, subset: str, split: Split) -> int:
+        """See :meth:`Source.left_out`; rows that do not qualify."""
+        return len(read_objects(self.path(subset, split))) - len(self.qualifying(subset, split))
+
+
 @cache
 def read_rows(path: Path) -> tuple[Row, ...]:
     """All rows of a JSON array or JSON-lines file (told apart by the suffix ``.jsonl``), checked.
