@@ -12,7 +12,15 @@ from wegeft.errors import UserError
 from wegeft.methods import build_method
 from wegeft.methods.frozen import Frozen
 from wegeft.methods.linear import AdaptedLinear, Site
-from wegeft.methods.wegeft import InputUpdate, OutputUpdate, WeGeFT, WeGeFTUpdate, input_form_is_cheaper
+from wegeft.methods.wegeft import (
+    MULTIPLY_ADDS_PER_ELEMENT,
+    InputUpdate,
+    LayerSize,
+    OutputUpdate,
+    WeGeFT,
+    WeGeFTUpdate,
+    input_form_is_cheaper,
+)
 
 RECIPES = ["v5", "v3", "vision"]
 SHARING = ["per_type", "equal_width", "per_layer", "[self_attn,up_proj]"]
@@ -225,14 +233,22 @@ def test_the_first_form_is_taken_where_it_is_cheaper() -> None:
     assert not update.uses_input_form(base, inputs(8, 40))
 
 
-@pytest.mark.parametrize("with_gradient", [True, False])
-def test_cost_model_counts_the_products(with_gradient: bool) -> None:
-    for tokens in (1, 64, 2048, 32768):
-        for d_in, d_out in ((4096, 4096), (4096, 1024), (14336, 4096), (4096, 14336)):
-            n_i, n_o, i_o = tokens * d_in, tokens * d_out, d_in * d_out
-            one = 2 * n_i + (4 * n_i if with_gradient else 0)
-            other = n_i + i_o + n_o + (2 * n_i + i_o + 2 * n_o if with_gradient else 0)
-            assert input_form_is_cheaper(tokens, d_in, d_out, with_gradient) == (one <= other)
+@pytest.mark.parametrize(
+    ("size", "passes", "is_cheaper"),
+    [
+        (LayerSize(512, 4096, 4096, 64), 1, True),  # 7·512 products against 6·512 and Wφ, 2·4096
+        (LayerSize(512, 4096, 1024, 64), 1, True),  # 7·512 against 3.75·512 and 2·1024
+        (LayerSize(2048, 4096, 1024, 64), 1, False),  # 7·2048 against 3.75·2048 and 2·1024
+        (LayerSize(512, 4096, 1024, 64), 8, False),  # Wφ once for eight passes
+        (LayerSize(32768, 4096, 4096, 64), 1, False),  # Wφ is nothing, and the code is not computed twice
+        (LayerSize(32768, 4096, 14336, 64), 8, True),
+        (LayerSize(512, 4096, 1024, 64), None, True),  # 2·512 against 1.25·512 and 1024
+        (LayerSize(4096, 4096, 1024, 64), None, False),
+    ],
+)
+def test_cost_model(size: LayerSize, passes: int | None, is_cheaper: bool) -> None:
+    for balance in (0, *MULTIPLY_ADDS_PER_ELEMENT.values()):
+        assert input_form_is_cheaper(size, passes, balance) == is_cheaper
 
 
 def test_weight_dropout_changes_the_output_at_every_forward_of_training() -> None:

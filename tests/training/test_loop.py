@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -91,12 +92,17 @@ class Everything:
     def __init__(self) -> None:
         self.backbone = tiny_llama()
         self.steps_with_gradients: list[bool] = []
+        self.passes: list[int] = []
 
     def trainable(self) -> dict[str, nn.Parameter]:
         return dict(self.backbone.named_parameters())
 
     def extra_loss(self) -> Tensor | None:
         return None
+
+    def several_passes(self, passes: int) -> AbstractContextManager[None]:
+        self.passes.append(passes)
+        return nullcontext()
 
     def after_step(self) -> None:
         self.steps_with_gradients.append(self.backbone.lm_head.weight.grad is not None)
@@ -155,6 +161,21 @@ def test_two_identical_runs_are_identical_and_another_seed_is_not() -> None:
     other, _ = trained(recipe(), seed=4)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "passes"),
+    [
+        ([], []),
+        (["training.gradient_checkpointing=true"], [2] * 6),
+        (["training.micro_batch_size=3"], [3, 3, 2] * 2),
+        (["training.micro_batch_size=3", "training.gradient_checkpointing=true"], [6, 6, 4] * 2),
+    ],
+)
+def test_methods_are_told_how_many_passes_a_step_has(overrides: list[str], passes: list[int]) -> None:
+    method = Everything()
+    train(method, rows(21), RowObjective(), recipe(*overrides), seed=3)
+    assert method.passes == passes
 
 
 def test_gradient_checkpointing_changes_nothing() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
 import torch
@@ -163,6 +164,14 @@ class Method(nn.Module, ABC):
     def extra_loss(self) -> Tensor | None:
         """A term that the method adds to the loss of a step, a scalar; None for most."""
         return None
+
+    def several_passes(self, passes: int) -> AbstractContextManager[None]:
+        """Stays entered for the ``passes`` forward passes of one optimiser step, and their backward passes.
+
+        What depends on the parameters alone can be computed once in it. Gradients are complete after it.
+        """
+        del passes
+        return nullcontext()
 
     def after_step(self) -> None:
         """Called after every optimiser step."""

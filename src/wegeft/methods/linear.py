@@ -196,6 +196,12 @@ class LinearMethod(WrappingMethod):
         """The adapted layers and parts, in the order of the backbone."""
         return tuple(self._sites)
 
+    def update_of(self, site: Site) -> LinearUpdate:
+        """The update of one of `sites`."""
+        update = self.updates[self.group_of(site).replace(".", ":")]
+        assert isinstance(update, LinearUpdate)
+        return update
+
     def _find_sites(self, views: Mapping[str, Frozen]) -> list[Site]:
         """The layers and parts to adapt; those inside a task head are trained whole and need no update."""
         found = {name: (view, name) for name, view in views.items()}
@@ -231,7 +237,7 @@ class LinearMethod(WrappingMethod):
             raise RuntimeError("factors are derived from the plain weights: unmerge first")
         factors = {}
         for site in self._sites:
-            update = self.updates[self.group_of(site).replace(".", ":")]
+            update = self.update_of(site)
             if not isinstance(update, LowRankUpdate):
                 return None
             factors[site.name] = update.lora_factors(site.base)

@@ -14,7 +14,10 @@ code (v5) starts φ at zero, the earlier code (v3) and the vision code ψ.
 Two orders of the same product, never (Wφ)ψ times x:
 
     input form      W (x + s·φ(ψx)) + b          costs as much as the frozen layer and 2·N·R·I multiply-adds
+                                                 (`wegeft.methods.input_edit`)
     generated form  W x + b + s·(Wφ)(ψx)         a LoRA with A = ψ and the generated B = Wφ; needed for weight dropout
+
+Where an optimiser step has several forward passes (accumulation, checkpointing), Wφ is computed once for all of them.
 
 Rounding speaks for neither: with bf16 activations and fp32 factors, both forms, the folded weight and the official
 fp32 path have the same error against fp64 within 6 %, and lose the same part of an update that is smaller than the last
@@ -28,8 +31,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +44,7 @@ from wegeft.errors import UserError
 from wegeft.methods.base import MethodConfig
 from wegeft.methods.blocks import BlockName, build_block
 from wegeft.methods.frozen import Frozen
+from wegeft.methods.input_edit import Pair, SharedInput, edited_inputs, share_inputs
 from wegeft.methods.linear import (
     LinearMethod,
     LinearMethodConfig,
@@ -172,13 +177,20 @@ class InputUpdate(WeGeFTUpdate):
         self.form = config.form
         self.weight_dropout = config.weight_dropout
         self.is_bilinear = not config.bias and config.block == "identity"
+        self.shared_inputs: dict[Frozen, SharedInput] = {}
+        self._passes = 1
+        self._products: dict[Frozen, Tensor] | None = None
+
+    @property
+    def factors(self) -> Pair:
+        """(φ, ψ)."""
+        return self.phi_DR, self.psi_RD
 
     def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
-        code_NR = self.code(x_NI)
         if self.uses_input_form(base, x_NI):
-            return base(self.edit(x_NI, code_NR))
-        y_NO = add_product(base(x_NI), code_NR, *cast_like(x_NI, self.generated(base)))
+            return base(self._edited(base, x_NI))
+        y_NO = add_product(base(x_NI), self.code(x_NI), *cast_like(x_NI, self.generated(base)))
         if self.b_I is None:
             return y_NO
         return y_NO + self.scale * (x_NI @ self.b_I.to(x_NI))[..., None]
@@ -191,16 +203,42 @@ class InputUpdate(WeGeFTUpdate):
             return self.form == "input"
         if base.is_quantised:  # the other form would need a dequantised copy of W
             return True
-        tokens = x_NI.numel() // base.in_features
-        return input_form_is_cheaper(tokens, base.in_features, base.out_features, torch.is_grad_enabled())
+        size = LayerSize(x_NI.numel() // base.in_features, base.in_features, base.out_features, self.phi_DR.shape[1])
+        passes = self._passes if torch.is_grad_enabled() else None
+        return input_form_is_cheaper(size, passes, MULTIPLY_ADDS_PER_ELEMENT.get(base.device.type, 16))
+
+    def _edited(self, base: Frozen, x_NI: Tensor) -> Tensor:
+        """The input that the frozen layer is given, x + s·φ(ψx), (..., I)."""
+        # The compiler decides by itself what to keep, and what it can compute once.
+        if (self.training and self.code_dropout) or torch.compiler.is_compiling():
+            return self.edit(x_NI, self.code(x_NI))
+        if base in self.shared_inputs and torch.is_grad_enabled():
+            return self.shared_inputs[base].edited(base, x_NI)
+        return edited_inputs(x_NI, [self.factors], self.scale)[0]
 
     def generated(self, base: Frozen) -> Tensor:
         """B = block(Wφ + 1 b_R), with entries of W dropped while training with weight dropout: (O, R)."""
         weight_OI = base.weight
-        phi_IR = self.phi_DR.to(weight_OI)
         if self.training and self.weight_dropout:
-            return self._finish(dropped_product(weight_OI, phi_IR, self.weight_dropout))
-        return self._finish(weight_OI @ phi_IR)
+            return self._finish(dropped_product(weight_OI, self.phi_DR.to(weight_OI), self.weight_dropout))
+        if self._products is None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._finish(weight_OI @ self.phi_DR.to(weight_OI))
+        if base not in self._products:
+            self._products[base] = (weight_OI @ self.phi_DR.detach().to(weight_OI)).requires_grad_()
+        return self._finish(self._products[base])
+
+    @contextmanager
+    def several_passes(self, passes: int) -> Iterator[None]:
+        """Compute Wφ once for the forward passes of a step; their gradients reach φ on leaving."""
+        self._passes, self._products = passes, {}
+        try:
+            yield
+            for base, product_OR in self._products.items():
+                if product_OR.grad is not None:
+                    grad_IR = (base.weight.T @ product_OR.grad).to(self.phi_DR.dtype)
+                    self.phi_DR.grad = grad_IR if self.phi_DR.grad is None else self.phi_DR.grad + grad_IR
+        finally:
+            self._passes, self._products = 1, None
 
     def _finish(self, b_OR: Tensor) -> Tensor:
         """block(B + 1 b_R), computed in the dtype of the factors."""
@@ -250,6 +288,17 @@ class WeGeFT(LinearMethod):
             for pattern in self.config.sharing:
                 _check_pattern(pattern, names)
         super().insert(backbone)
+        updates = ((site, self.update_of(site)) for site in self.sites)
+        share_inputs({s.name: (s.base, update) for s, update in updates if isinstance(update, InputUpdate)})
+
+    @contextmanager
+    def several_passes(self, passes: int) -> Iterator[None]:
+        """Compute every Wφ once for the forward passes of a step."""
+        with ExitStack() as stack:
+            for update in self.updates.values():
+                if isinstance(update, InputUpdate):
+                    stack.enter_context(update.several_passes(passes))
+            yield
 
     def group_of(self, site: Site) -> str:
         """Name of the group of layers that share a pair."""
@@ -302,18 +351,44 @@ def group_name(sharing: Scheme | Sequence[str], name: str, target: str, width: i
             return next(fitting, name)
 
 
-def input_form_is_cheaper(tokens: int, d_in: int, d_out: int, with_gradient: bool) -> bool:
-    """Whether the input form takes fewer multiply-adds than the generated form; the rank cancels.
+class LayerSize(NamedTuple):
+    """What the cost of a layer's forward pass depends on: tokens N, widths I and O, rank R."""
 
-    Per rank, the input form takes N·I to encode and N·I to edit; the generated form N·I to encode, I·O for Wφ and N·O
-    to add. Backward, each of these products has two of its own size, but for Wφ, which has one because W is frozen.
+    tokens: int
+    d_in: int
+    d_out: int
+    rank: int
 
-    The generated form only wins where O < I and N exceeds O by a factor, so Wφ, which costs R/N of the layer, is not
-    worth keeping between forward passes.
+
+MULTIPLY_ADDS_PER_ELEMENT = {"cpu": 16, "cuda": 128}
+"""Multiply-adds that a machine makes in the time in which it moves one element of a matrix, to the power of two."""
+
+
+def input_form_is_cheaper(size: LayerSize, passes: int | None, balance: int) -> bool:
+    """Whether the input form costs less than the generated form, in multiply-adds and elements moved.
+
+    Multiply-adds per rank, elements moved in all; without a gradient, then with the one of all that is trained:
+
+        input form      2·N·I            3·N·I                   7·N·I                     9·N·I
+        generated form  N·I + N·O + I·O  N·I + 2·N·O + I·O       3·N·I + 3·N·O + 2·I·O/P  4·N·I + 4·N·O + 2·I·O/P
+
+    The input form computes its code once more in the backward pass. W is frozen, so Wφ has one product backward; it and
+    Wφ are computed once for the P forward passes of an optimiser step.
+
+    Args:
+        size: of the layer and the batch.
+        passes: P; None without a gradient.
+        balance: multiply-adds that cost as much as moving one element.
     """
-    if with_gradient:
-        return 3 * tokens * d_in <= 3 * tokens * d_out + 2 * d_in * d_out
-    return tokens * d_in <= tokens * d_out + d_in * d_out
+    n_i, n_o, i_o = size.tokens * size.d_in, size.tokens * size.d_out, size.d_in * size.d_out
+    products: float
+    moved: float
+    if passes is None:
+        products, moved = 2 * n_i - (n_i + n_o + i_o), 3 * n_i - (n_i + 2 * n_o + i_o)
+    else:
+        generation = 2 * i_o / passes
+        products, moved = 7 * n_i - (3 * n_i + 3 * n_o + generation), 9 * n_i - (4 * n_i + 4 * n_o + generation)
+    return size.rank * products + balance * moved <= 0
 
 
 def _check_pattern(pattern: str, names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ Does not: know tasks or the format of a checkpoint.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -50,6 +50,9 @@ class Trainable(Protocol):
 
     def extra_loss(self) -> Tensor | None:
         """A term that the method adds to the loss of a step."""
+
+    def several_passes(self, passes: int) -> AbstractContextManager[None]:
+        """Stays entered for the forward and backward passes of one step, if it has more than one."""
 
     def after_step(self) -> None:
         """Called after the optimiser, while the gradients are still there."""
@@ -237,12 +240,17 @@ def _accumulate_gradients(
     model = method.backbone
     units, device = objective.units(batch), next(model.parameters()).device
     total = 0.0
-    for micro, weight in _micro_batches(batch, micro_batch_size, world, in_step=is_sharded(model)):
-        collated = objective.collate(micro, config.batching)
-        loss = objective.loss_sum(model, {name: tensor.to(device) for name, tensor in collated.items()})
-        loss = weight * loss / units
-        loss.backward()
-        total += loss.item()
+    micro_batches = list(_micro_batches(batch, micro_batch_size, world, in_step=is_sharded(model)))
+    passes = len(micro_batches) * (2 if config.gradient_checkpointing else 1)
+    # Sharded weights are whole only within the passes, so nothing can be computed from them for all of these.
+    once = method.several_passes(passes) if passes > 1 and not is_sharded(model) else nullcontext()
+    with once:
+        for micro, weight in micro_batches:
+            collated = objective.collate(micro, config.batching)
+            loss = objective.loss_sum(model, {name: tensor.to(device) for name, tensor in collated.items()})
+            loss = weight * loss / units
+            loss.backward()
+            total += loss.item()
     extra = method.extra_loss() if world.is_main else None  # once: gradients are summed over the processes
     if extra is not None:
         extra.backward()

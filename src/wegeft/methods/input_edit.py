@@ -1,0 +1,124 @@
+"""The input form of WeGeFT, x + s·φ(ψx), for one layer or for all layers that read the same x.
+
+Layers that read the same input (q, k, v; gate, up) encode it in one product with their ψ side by side. The backward
+pass computes the codes ψx again instead of keeping them, and casts the factors again instead of keeping the copies: a
+seventh product of the size of the six that training takes, all of them R/O of the layer's own, for N·R values a layer.
+So the input form keeps x and nothing else, which is less than any LoRA keeps.
+
+Does not: drop entries of the code (`wegeft.methods.wegeft` does then, with kept codes), or know which layers read the
+same input; that they do is seen when they are called, and a layer called with another tensor is served on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from wegeft.methods.frozen import Frozen
+    from wegeft.methods.wegeft import InputUpdate
+
+SHARE_INPUT = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q", "k", "v"), ("gate_proj", "up_proj"))
+"""Last names of layers of one module that read the same tensor, in the families of backbones that ship."""
+
+Pair = tuple[Tensor, Tensor]
+"""(φ of shape (I, R), ψ of shape (R, I))."""
+
+
+def edited_inputs(x_NI: Tensor, pairs: Sequence[Pair], scale: float) -> tuple[Tensor, ...]:
+    """For each pair x + s·φ(ψx), (..., I), in the dtype of x."""
+    flat_NI = x_NI.flatten(0, -2)
+    factors = (factor for pair in pairs for factor in pair)
+    edited: tuple[Tensor, ...] = _Edit.apply(flat_NI, scale, *factors)  # type: ignore[no-untyped-call]
+    return tuple(x_E.view_as(x_NI) for x_E in edited)
+
+
+class _Edit(torch.autograd.Function):
+    """`edited_inputs` of a matrix; the factors come one after the other, φ before ψ."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NI: Tensor, scale: float, *factors: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(x_NI, *factors)
+        ctx.scale = scale
+        phis, psi_CI = _cast(x_NI, factors)
+        codes = _codes(x_NI, phis, psi_CI, scale)
+        return tuple(torch.addmm(x_NI, code_NR, phi_IR.T) for code_NR, phi_IR in zip(codes, phis, strict=True))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_NI, *factors = ctx.saved_tensors
+        phis, psi_CI = _cast(x_NI, factors)
+        codes = _codes(x_NI, phis, psi_CI, ctx.scale)
+        grad_phis = [g_NI.T @ code_NR for g_NI, code_NR in zip(grads, codes, strict=True)]
+        grad_codes = [(g_NI @ phi_IR).mul_(ctx.scale) for g_NI, phi_IR in zip(grads, phis, strict=True)]
+        grad_code_NC = torch.cat(grad_codes, dim=1) if len(grad_codes) > 1 else grad_codes[0]
+        grad_psis = (grad_code_NC.T @ x_NI).split([phi_IR.shape[1] for phi_IR in phis])
+        grad_x_NI = torch.addmm(sum(grads[1:], grads[0]), grad_code_NC, psi_CI) if ctx.needs_input_grad[0] else None
+        grad_factors = (grad for pair in zip(grad_phis, grad_psis, strict=True) for grad in pair)
+        return grad_x_NI, None, *(grad.to(f.dtype) for grad, f in zip(grad_factors, factors, strict=True))
+
+
+def _cast(x_NI: Tensor, factors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """The φ, and all ψ as one matrix (sum of ranks, I), in the dtype of the activations."""
+    phis, psis = ([factor.to(x_NI) for factor in factors[side::2]] for side in (0, 1))
+    return phis, torch.cat(psis) if len(psis) > 1 else psis[0]
+
+
+def _codes(x_NI: Tensor, phis: Sequence[Tensor], psi_CI: Tensor, scale: float) -> tuple[Tensor, ...]:
+    """s·ψx of every pair, (N, R)."""
+    code_NC = F.linear(x_NI, psi_CI).mul_(scale)
+    return torch.split(code_NC, [phi_IR.shape[1] for phi_IR in phis], dim=1)
+
+
+class SharedInput:
+    """Layers of one module that read the same tensor; the first that is called edits it for all of them.
+
+    What the others will ask for is kept until they have. If another tensor comes before that, they do not read the same
+    (cross-attention), and each is served on its own from then on.
+    """
+
+    def __init__(self, members: Mapping[Frozen, InputUpdate]) -> None:
+        self._members = members
+        self._are_alike = True
+        self._x_NI: Tensor | None = None
+        self._state: tuple[object, ...] = ()
+        self._edited: dict[Frozen, Tensor] = {}
+
+    def edited(self, base: Frozen, x_NI: Tensor) -> Tensor:
+        """The input of ``base``, edited by its update."""
+        state = (x_NI._version, *(p._version for update in self._members.values() for p in update.factors))
+        if self._x_NI is not x_NI or self._state != state or base not in self._edited:
+            self._are_alike &= not self._edited
+            self._x_NI, self._state, self._edited = x_NI, state, self._edit(base, x_NI)
+        own_NI = self._edited.pop(base)
+        if not self._edited:
+            self._x_NI = None
+        return own_NI
+
+    def _edit(self, base: Frozen, x_NI: Tensor) -> dict[Frozen, Tensor]:
+        """For ``base`` and, if they read the same, all members that take the input form."""
+        members = {base: self._members[base]}
+        if self._are_alike:
+            members = {b: update for b, update in self._members.items() if update.uses_input_form(b, x_NI)}
+        updates = list(dict.fromkeys(members.values()))  # several members may share one
+        edited = edited_inputs(x_NI, [update.factors for update in updates], updates[0].scale)
+        return {b: edited[updates.index(update)] for b, update in members.items()}
+
+
+def share_inputs(members: Mapping[str, tuple[Frozen, InputUpdate]]) -> None:
+    """Let the layers that read the same input, by their full names, edit it together."""
+    together: dict[tuple[str, int], dict[Frozen, InputUpdate]] = {}
+    for name, (base, update) in members.items():
+        parent, _, last = name.rpartition(".")
+        for family, names in enumerate(SHARE_INPUT):
+            if last in names:
+                together.setdefault((parent, family), {})[base] = update
+    for group in together.values():
+        if len(group) > 1:
+            shared = SharedInput(group)
+            for base, update in group.items():
+                update.shared_inputs[base] = shared
