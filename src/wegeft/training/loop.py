@@ -25,6 +25,7 @@ from wegeft.errors import UserError
 from wegeft.progress import progress
 from wegeft.training import checkpoint
 from wegeft.training.distributed import World, current, is_sharded
+from wegeft.training.flat_attention import flat_attention
 from wegeft.training.interruption import Interrupted, stop_requests
 from wegeft.training.logger import Log, silent
 from wegeft.training.memory import peak_memory_bytes, reset_peak_memory
@@ -171,6 +172,8 @@ def _training_mode(model: nn.Module, config: TrainingConfig) -> Iterator[None]:
         with ExitStack() as stack:
             if config.compile:
                 stack.enter_context(compiled_blocks(model))
+            elif config.batching == "flat":
+                stack.enter_context(flat_attention(model))
             yield
     finally:
         model.eval()
