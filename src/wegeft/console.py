@@ -42,11 +42,15 @@ def print_note(sentence: str) -> None:
 
 
 def _scores(record: Record) -> Table:
-    table = Table("set", "accuracy %", "± s.e.", "n", "chance %")
-    for subset, score in record["evaluation"]["scores"].items():
+    """One row per set; where sets have different metrics, each names its own."""
+    scores = record["evaluation"]["scores"]
+    metrics = {score["metric"] for score in scores.values()}
+    heading = metrics.pop() if len(metrics) == 1 else "score"
+    table = Table("set", f"{heading.replace('_', ' ')} %", "± s.e.", "n", "chance %")
+    for subset, score in scores.items():
         chance = score.get("chance")
         table.add_row(
-            subset,
+            f"{subset} ({score['metric']})" if heading == "score" else subset,
             f"{100 * score['value']:.1f}",
             "" if score["stderr"] is None else f"{100 * score['stderr']:.1f}",
             str(score["n"]),

@@ -1,0 +1,33 @@
+"""The table of scores that a run ends with names what was measured."""
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from wegeft.console import _scores
+
+
+def shown(*metrics: str) -> str:
+    scores = {
+        f"set{number}": {"metric": metric, "value": 0.5, "stderr": None, "n": 10, "chance": None}
+        for number, metric in enumerate(metrics)
+    }
+    record: dict[str, Any] = {"evaluation": {"scores": scores, "mean": 0.5, "n": 10}}
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(_scores(record))
+    return captured.get()
+
+
+@pytest.mark.parametrize(("metric", "heading"), [("accuracy", "accuracy %"), ("win_rate", "win rate %")])
+def test_the_heading_is_the_metric(metric: str, heading: str) -> None:
+    text = shown(metric, metric)
+    assert heading in text
+    assert f"({metric})" not in text
+
+
+def test_sets_with_different_metrics_name_their_own() -> None:
+    text = shown("accuracy", "pearson")
+    assert "score %" in text
+    assert "set1 (pearson)" in text
