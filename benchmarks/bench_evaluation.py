@@ -19,8 +19,10 @@ from hydra import compose, initialize_config_dir
 
 from wegeft import models
 from wegeft.cli import CONFIG_FOLDER, to_run_config
+from wegeft.config import RunConfig
 from wegeft.evaluation.decoding import Chooser, DecodingConfig
 from wegeft.evaluation.generate import generate
+from wegeft.evaluation.shared_prefix import grouped, prefix_of
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
 from wegeft.records.provenance import hardware
@@ -42,24 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        words = [
-            "scale=small",
-            "protocol=clean",
-            "protocol.max_length=512",
-            "method.r=8",
-            f"data.root={options.data_root}",
-        ]
-        words += ["model=local_llama", f"model.source={options.model}"]
-        config = to_run_config(compose("config", overrides=words))
-    task = build_task(config.task)
-    assert isinstance(task, TextTask)
-    assert isinstance(config.protocol, ProtocolConfig)
-    backbone = models.load(config.model, torch.device("cpu"))
-    method = adapted(backbone.model, config.method)
-    encoder = TextEncoder(backbone.processor, config.protocol)
-    prompts = [encoder.encode_prompt(example.prompt) for example in task.test_examples()["boolq"]]
-    prompts = [ids for ids in prompts if len(ids) + task.max_new_tokens <= config.protocol.max_length][:ROWS]
+    config, task, method, encoder, prompts = questions(options.model, options.data_root)
     answers: dict[str, list[str]] = {}
     seconds: dict[str, list[float]] = {"unmerged, four at a time": [], "ours": []}
     for _ in range(options.rounds):
@@ -68,7 +53,7 @@ def main() -> None:
             answers[name] = (
                 slow(method, encoder, prompts, task)
                 if name != "ours"
-                else ours(method, encoder, prompts, task, config.evaluation.batch_size)
+                else ours(method, encoder, prompts, task, config.evaluation.usual_batch_size(on_gpu=False))
             )
             times.append(time.perf_counter() - started)
     (extractor,) = task.extractors("boolq").values()
@@ -78,7 +63,7 @@ def main() -> None:
         "command": " ".join(["python", "-m", "benchmarks.bench_evaluation", *sys.argv[1:]]),
         "model": Path(options.model).name,
         "questions": len(prompts),
-        "batch_size": config.evaluation.batch_size,
+        "batch_size": config.evaluation.usual_batch_size(on_gpu=False),
         "seconds": seconds,
         "rate_ratio": statistics.median(seconds["unmerged, four at a time"]) / statistics.median(seconds["ours"]),
         "same_extracted_answer": agree,
@@ -87,6 +72,29 @@ def main() -> None:
     }
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
     print(f"{report['rate_ratio']:.2f} times the rate; {agree} of {len(prompts)} extracted answers are the same")
+
+
+def questions(model: str, data_root: str) -> tuple[RunConfig, TextTask, Method, TextEncoder, list[list[int]]]:
+    """The configuration, the BoolQ prompts of it and the adapted Llama in the folder ``model``."""
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        words = [
+            "scale=small",
+            "protocol=clean",
+            "protocol.max_length=512",
+            "method.r=8",
+            f"data.root={data_root}",
+        ]
+        words += ["model=local_llama", f"model.source={model}"]
+        config = to_run_config(compose("config", overrides=words))
+    task = build_task(config.task)
+    assert isinstance(task, TextTask)
+    assert isinstance(config.protocol, ProtocolConfig)
+    backbone = models.load(config.model, torch.device("cpu"))
+    method = adapted(backbone.model, config.method)
+    encoder = TextEncoder(backbone.processor, config.protocol)
+    prompts = [encoder.encode_prompt(example.prompt) for example in task.test_examples()["boolq"]]
+    prompts = [ids for ids in prompts if len(ids) + task.max_new_tokens <= config.protocol.max_length][:ROWS]
+    return config, task, method, encoder, prompts
 
 
 def adapted(model: torch.nn.Module, node: dict[str, Any]) -> Method:
@@ -105,29 +113,38 @@ def slow(method: Method, encoder: TextEncoder, prompts: list[list[int]], task: T
     """As the official code evaluates: the adapter beside the weights, four questions at a time as they come."""
     texts: list[str] = []
     for first in range(0, len(prompts), OFFICIAL_BATCH):
-        texts += answer(method, encoder, prompts[first : first + OFFICIAL_BATCH], task, OFFICIAL_BATCH)
+        texts += answer(method, encoder, prompts[first : first + OFFICIAL_BATCH], task.max_new_tokens, OFFICIAL_BATCH)
     return texts
 
 
 def ours(method: Method, encoder: TextEncoder, prompts: list[list[int]], task: TextTask, batch_size: int) -> list[str]:
-    """Merged, sorted by length, in batches of the default size."""
+    """Merged, sorted by length, in batches of the default size that start from what all prompts have in common."""
     method.merge()
-    texts = answer(method, encoder, prompts, task, batch_size)
+    texts = answer(method, encoder, prompts, task.max_new_tokens, batch_size, shares=True)
     method.unmerge()
     return texts
 
 
 def answer(
-    method: Method, encoder: TextEncoder, prompts: list[list[int]], task: TextTask, batch_size: int
+    method: Method,
+    encoder: TextEncoder,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    batch_size: int,
+    shares: bool = False,
 ) -> list[str]:
-    """The text generated for each prompt."""
+    """The text generated for each prompt; ``shares`` says whether the ids that all begin with are run only once."""
     texts = [""] * len(prompts)
+    prefix = None
+    if shares:
+        (group,) = grouped(prompts, [""] * len(prompts), batch_size)
+        prefix = prefix_of(method.backbone, encoder, prompts[0][: group.shared])
 
     def keep(position: int, ids: list[int]) -> None:
         texts[position] = encoder.decode(ids)
 
     chooser = Chooser(DecodingConfig(), prompts, [""] * len(prompts))
-    generate(method.backbone, encoder, prompts, task.max_new_tokens, batch_size, chooser, keep)
+    generate(method.backbone, encoder, prompts, max_new_tokens, batch_size, chooser, keep, prefix)
     return texts
 
 

@@ -19,6 +19,8 @@ from wegeft import console, lock, models
 from wegeft.config import LoggerConfig, RunConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.result import Evaluation
+from wegeft.evaluation.vllm_engine.check import check as check_vllm
+from wegeft.evaluation.vllm_engine.export import exported
 from wegeft.exits import DIVERGED
 from wegeft.files import remove_leftovers, write_atomically
 from wegeft.methods import build_method
@@ -240,10 +242,12 @@ def check_fit(config: RunConfig) -> None:
     Raises:
         UserError: the first thing that does not fit.
     """
-    build_task(config.task).check_data()
-    choose_device(config)
+    task, device = build_task(config.task), choose_device(config)
+    task.check_data()
     method = build_method(config.method)
     method.attach(models.skeleton(config.model), config.model.head_modules)
+    if config.evaluation.engine == "vllm":
+        check_vllm(config, task, method, device)
     if config.adapter is not None and not Path(config.adapter).is_file():
         raise UserError(f"adapter={config.adapter} is not a file.")
 
@@ -297,6 +301,9 @@ def _evaluate(config: RunConfig, method: Method, prepared: Prepared[Any], folder
     """
     if config.model.weights == "random" and not config.model.untrained_control:
         return None
+    if config.evaluation.engine == "vllm":
+        with exported(method, config, folder) as backbone:
+            return prepared.evaluate(backbone, config.evaluation, folder)
     if config.evaluation.merge and method.mergeable and not is_sharded(method.backbone):
         method.merge()
     return prepared.evaluate(method.backbone, config.evaluation, folder)

@@ -15,7 +15,7 @@ from tests.tasks.tiny import text_task
 from wegeft import experiment
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig
-from wegeft.evaluation.converse import converse
+from wegeft.evaluation.converse import Conversed, converse
 from wegeft.evaluation.journal import PARTIAL
 from wegeft.evaluation.judging.run import judge
 from wegeft.evaluation.samples import SAMPLES, read_samples
@@ -94,7 +94,7 @@ def test_the_second_turn_is_asked_after_the_models_own_first_answer(tmp_path: Pa
     """By hand: what the model answers to the prompt of question, own answer and second question, greedily."""
     root = write_files(tmp_path / "data")
     task = task_on(root, "task.max_new_tokens=6", "task.prompt='{instruction}:'", "task.next_turn=' {instruction}:'")
-    assert converse(tiny_llama(), tiny_encoder(), task, CONFIG, tmp_path) == {}
+    assert converse(tiny_llama(), tiny_encoder(), task, CONFIG, tmp_path) == Conversed({}, 2)
     first, second = read_samples(tmp_path / SAMPLES)[1], read_samples(tmp_path / SAMPLES)[5]
     assert (first.uid, first.subset, first.score) == ("mt_bench/test/1", "mt_bench", None)
     assert (second.uid, second.subset) == ("mt_bench/test/1", "mt_bench/second_turn")
@@ -130,7 +130,7 @@ def test_a_turn_without_room_is_left_unanswered_and_counted(tmp_path: Path) -> N
     task = task_on(
         write_files(tmp_path / "data", questions=long), "task.max_new_tokens=6", "task.prompt='{instruction}:'"
     )
-    assert converse(tiny_llama(), tiny_encoder(), task, CONFIG, tmp_path) == {"mt_bench/second_turn": 1}
+    assert converse(tiny_llama(), tiny_encoder(), task, CONFIG, tmp_path).too_long == {"mt_bench/second_turn": 1}
     texts = [sample.text for sample in read_samples(tmp_path / SAMPLES)]
     assert texts[3] == ""
     assert all(texts[:3])
@@ -159,6 +159,7 @@ def test_answers_are_kept_in_fastchats_format_and_graded_later(tmp_path: Path) -
     assert record["data"]["remarks"] == {
         "train_rows_left_out": 2,
         "not_judged": f"python run.py mode=judge run={identity}",
+        "batch_size": 32,
     }
     rows = [json.loads(line) for line in (folder / ANSWERS).read_text().splitlines()]
     assert [row["question_id"] for row in rows] == [81, 82, 83, 84]

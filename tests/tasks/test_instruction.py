@@ -43,7 +43,7 @@ def answered(root: Path) -> tuple[str, dict[str, Any]]:
         path.write_text(json.dumps(ROWS))
     config = run_config(
         "task=instruction", "scale=small", "model=mini_llama", "training=mini", f"data.root={root}",
-        "training.max_steps=2", "task.max_new_tokens=6", "runtime.threads=1",
+        "training.max_steps=2", "task.max_new_tokens=6", "runtime.threads=1", "evaluation.batch_size=auto",
     )  # fmt: skip
     experiment.run(config)
     identity = run_id(config.plain())
@@ -89,6 +89,7 @@ def test_answers_wait_for_a_judge_and_are_scored_by_one(
 
     again = judge_run(identity)  # offline, from what is kept
     assert again["evaluation"]["scores"] == record["evaluation"]["scores"]
+    assert again["evaluation"]["batch_size"] == record["evaluation"]["batch_size"] == 32  # auto, on a CPU
     assert len(server.asked) == 5
 
 

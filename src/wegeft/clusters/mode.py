@@ -156,11 +156,12 @@ def _localisation(viewer: Viewer, config: RunConfig) -> Localisation | None:
     boxed = [example for example in viewer.task.test_examples() if example.box is not None][: config.clusters.scored]
     if not boxed:
         return None
+    size = config.evaluation.usual_batch_size(choose_device(config).type == "cuda")
     shares: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
     covered: list[Tensor] = []
     with progress(len(boxed), "localise") as advance:
-        for start in range(0, len(boxed), config.evaluation.batch_size):
-            batch = boxed[start : start + config.evaluation.batch_size]
+        for start in range(0, len(boxed), size):
+            batch = boxed[start : start + size]
             seen = viewer.see(batch)
             inside_BHW = viewer.inside(batch, seen)
             covered.append(inside_BHW.double().mean((1, 2)))

@@ -4,12 +4,14 @@ Does not: grade answers, or know how a conversation is rendered (the task does).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lm_eval.api.instance import Instance
 from torch import nn
 
+from wegeft.evaluation.choose_engine import open_engine
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.journal import Journal, fingerprint, keep
 from wegeft.evaluation.lm import DECODING, TextLM
@@ -24,16 +26,26 @@ UNBOUNDED = 1 << 20
 """Positions of a backbone that does not say how many it has."""
 
 
+@dataclass(frozen=True)
+class Conversed:
+    """How the questions were answered.
+
+    Attributes:
+        too_long: by set and turn, how many prompts had no room, where there are any.
+        batch_size: prompts decoded together.
+    """
+
+    too_long: Mapping[str, int]
+    batch_size: int
+
+
 def converse(
     model: nn.Module, encoder: TextEncoder, task: ConversationTask, config: EvaluationConfig, folder: Path
-) -> dict[str, int]:
+) -> Conversed:
     """Answer every turn of every question; the answers go to ``folder``/samples.jsonl, without scores.
 
     Prompts are as long as the backbone allows, whatever ``protocol.max_length`` says about training; one without room
     for its answer is left unanswered.
-
-    Returns:
-        By set and turn, how many prompts had no room, where there are any.
     """
     model.eval()
     sets = {subset: examples[: config.limit] for subset, examples in task.test_examples().items()}
@@ -41,11 +53,14 @@ def converse(
     questions = [(example.uid, example.prompt, example.gold) for examples in sets.values() for example in examples]
     samples: list[Sample] = []
     too_long: dict[str, int] = {}
-    with Journal(folder, fingerprint(model, questions)) as journal:
+    with (
+        Journal(folder, fingerprint(model, questions)) as journal,
+        open_engine(model, roomy, config, folder, task.max_new_tokens) as engine,
+    ):
         for subset, examples in sets.items():
             prompts = [example.prompt for example in examples]
             for turn, name in enumerate((subset, f"{subset}/{LATER}")):
-                lm = TextLM(model, roomy, config.batch_size, journal)
+                lm = TextLM(model, roomy, engine, journal)
                 answers = lm.generate_until(_requests(task, name, examples, prompts))
                 lengths = [lm.prompt_lengths[prompt] for prompt in prompts]
                 samples += map(_sample, [name] * len(examples), examples, prompts, lengths, answers)
@@ -56,7 +71,7 @@ def converse(
                         for example, prompt, answer in zip(examples, prompts, answers, strict=True)
                     ]
         keep(samples, folder, journal)
-    return {name: count for name, count in too_long.items() if count}
+    return Conversed({name: count for name, count in too_long.items() if count}, engine.batch_size)
 
 
 def _with_room(model: nn.Module, encoder: TextEncoder, max_new_tokens: int) -> TextEncoder:

@@ -41,6 +41,11 @@ class DecodingConfig(Strict):
     repetition_penalty: float = Field(default=1.0, ge=1)
     no_repeat_ngram: int = Field(default=0, ge=0)
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is taken, whatever came before."""
+        return self.temperature == 0 and self.repetition_penalty == 1 and self.no_repeat_ngram == 0
+
     @model_validator(mode="after")
     def _enough_samples(self) -> "DecodingConfig":
         if any(not 1 <= k <= self.samples for k in self.pass_at):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from wegeft.evaluation.checks import check_test_sets
+from wegeft.evaluation.choose_engine import open_engine
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.extractors import Extractor
 from wegeft.evaluation.journal import Journal, fingerprint, keep
@@ -55,14 +56,18 @@ def evaluate_text(
     model.eval()
     names = {(way, subset): _score_name(task, subset, way) for way in task.config.decodings for subset in sets}
     questions = [(example.uid, example.prompt) for examples in sets.values() for example in examples]
-    with _quiet(), Journal(folder, fingerprint(model, questions)) as journal:
+    with (
+        _quiet(),
+        Journal(folder, fingerprint(model, questions)) as journal,
+        open_engine(model, encoder, config, folder, task.max_new_tokens) as engine,
+    ):
         tasks = {
             PREFIX + name: lm_task(
                 PREFIX + name, sets[subset], task.rules(subset), task.max_new_tokens, task.config.decodings[way]
             )
             for (way, subset), name in names.items()
         }
-        lm = TextLM(model, encoder, config.batch_size, journal)
+        lm = TextLM(model, encoder, engine, journal)
         found = evaluate(lm=lm, task_dict={"tasks": tasks}, log_samples=True)
     assert found is not None, "lm-eval returns nothing only on other ranks"
     samples = [
@@ -82,7 +87,7 @@ def evaluate_text(
         samples_path=keep(samples, folder, journal),
         seconds=journal.seconds,
         tokens_generated=lm.tokens_generated,
-        batch_size=config.batch_size,
+        batch_size=engine.batch_size,
         extractor=_extractor_label(task, sets),
         too_long=_count_too_long(sets, lm.too_long),
     )

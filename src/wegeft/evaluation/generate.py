@@ -1,11 +1,13 @@
 """Decoding in batches: the same text for a prompt, whatever it is batched with.
 
 Prompts are decoded longest first, left-padded, with an attention mask and position ids that ignore the padding, over
-the model's key-value cache. A finished answer leaves the batch once half of the batch is done.
+the model's key-value cache, which may begin with what all prompts have in common. A finished answer leaves the batch
+once half of the batch is done.
 
 Does not: choose tokens (``wegeft.evaluation.decoding`` does), search with beams, or decode text. An answer is never cut
-short because the scorer could already tell: the last occurrence of a phrase is known only at the end, and samples must
-stay whole to be scored again.
+short because the scorer could already tell. No test set is decided before EOS: the rules take the last occurrence, all
+that follows a phrase, or the whole text, and the two that take the first letter or number (official for AQuA, and for
+GSM8K in MetaMathQA) stand beside one that does not. Samples must also stay whole to be scored again by other rules.
 """
 
 import inspect
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wegeft.evaluation.decoding import Chooser
+from wegeft.evaluation.shared_prefix import Prefix
 from wegeft.tasks.encoding import TextEncoder
 
 OnAnswer = Callable[[int, list[int]], None]
@@ -31,6 +34,7 @@ def generate(
     batch_size: int,
     chooser: Chooser,
     on_answer: OnAnswer,
+    prefix: Prefix | None = None,
 ) -> None:
     """Answer every prompt with at most ``max_new_tokens`` tokens.
 
@@ -42,10 +46,11 @@ def generate(
         batch_size: prompts decoded together.
         chooser: chooses each token; made for these prompts.
         on_answer: called once per prompt, in the order in which batches finish.
+        prefix: what all prompts begin with, run through ``model`` before.
     """
     for positions in batches(prompts_ids, batch_size):
-        batch = encoder.collate_prompts([prompts_ids[position] for position in positions])
-        state = _State(model, batch, positions)
+        batch = encoder.collate_prompts([prompts_ids[p] for p in positions], prefix.length if prefix else 0)
+        state = _State(model, batch, positions, prefix.cache(len(positions)) if prefix else None)
         for position, ids in _answers(state, chooser, encoder.eos_id, max_new_tokens):
             on_answer(position, ids)
 
@@ -80,7 +85,7 @@ class _State:
         positions: for each row still in the batch, the position of its prompt.
     """
 
-    def __init__(self, model: nn.Module, batch: dict[str, Tensor], positions: Sequence[int]) -> None:
+    def __init__(self, model: nn.Module, batch: dict[str, Tensor], positions: Sequence[int], cache: Any) -> None:
         device = next(model.parameters()).device
         self._model: Any = model
         # Logits of the last position are all that decoding reads; the rest would be the largest tensor of all.
@@ -89,7 +94,7 @@ class _State:
         self._input_ids_BL = batch["input_ids"].to(device)
         self._mask_BL = batch["attention_mask"].to(device)
         self._positions_BL = batch["position_ids"].to(device)
-        self._cache: Any = None
+        self._cache: Any = cache
         self.positions = list(positions)
 
     def next_logits(self) -> Tensor:

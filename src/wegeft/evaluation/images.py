@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from wegeft.evaluation.batch_size import BatchSize
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.journal import Answer, Journal, fingerprint, keep
 from wegeft.evaluation.result import Evaluation, accuracy
@@ -44,7 +45,8 @@ def evaluate_images(
     examples, subset = task.test_examples()[: config.limit], task.scored_subset
     questions = [(example.uid, _sha256(example)) for example in examples]
     with Journal(folder, fingerprint(model, questions)) as journal:
-        predicted = predict(model.eval(), task, examples, config.batch_size, journal)
+        size = BatchSize(config, model)
+        predicted = predict(model.eval(), task, examples, size, journal)
     samples = [
         _sample(subset, example, label, task.source.classes(), positions)
         for example, label in zip(examples, predicted, strict=True)
@@ -57,25 +59,29 @@ def evaluate_images(
         samples_path=keep(samples, folder, journal),
         seconds=journal.seconds,
         tokens_generated=0,
-        batch_size=config.batch_size,
+        batch_size=size.used,
         extractor={"name": RULE, "version": str(RULE_VERSION)},
     )
 
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, task: "ImageTask", examples: Sequence[ImageExample], batch_size: int, journal: Journal
+    model: nn.Module, task: "ImageTask", examples: Sequence[ImageExample], size: BatchSize, journal: Journal
 ) -> list[int]:
     """Class ids of the largest logits, image by image; ``journal`` keeps them as they come."""
     reader, normalise = ImageReader(Transform(task.config.test_transform)), task.config.normalisation
-    first, alone = next(model.parameters()), current().size == 1
+    first, alone, batch_size = next(model.parameters()), current().size == 1, size.of_questions()
+
+    def labels(pixels_BHWC: Tensor) -> list[int]:
+        found: list[int] = model(normalise(pixels_BHWC.to(first.device), first.dtype)).argmax(dim=-1).tolist()
+        return found
 
     def answer(positions: Sequence[int]) -> list[Answer]:
-        pixels_BHWC = reader.read([(examples[position], None) for position in positions]).to(first.device)
+        pixels_BHWC = reader.read([(examples[position], None) for position in positions])
         if alone:  # else other processes take the batches in between
             reader.expect([(example, None) for example in examples[positions[-1] + 1 :][:batch_size]])
-        labels: list[int] = model(normalise(pixels_BHWC, first.dtype)).argmax(dim=-1).tolist()
-        return [Answer(str(label), tokens=0) for label in labels]
+        found = size.in_parts(range(len(positions)), lambda rows: labels(pixels_BHWC[rows[0] : rows[-1] + 1]))
+        return [Answer(str(label), tokens=0) for label in found]
 
     numbers = range(len(examples))
     batches = [numbers[start : start + batch_size] for start in range(0, len(examples), batch_size)]

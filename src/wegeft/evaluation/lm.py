@@ -1,4 +1,4 @@
-"""Our model behind lm-eval's interface: prompts in, answers out, through the suite's own encoder and decoder.
+"""Our model behind lm-eval's interface: prompts in, answers out, through the suite's own encoder.
 
 Does not: score log-likelihoods or apply chat templates; tasks that need these are refused.
 """
@@ -11,8 +11,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from torch import nn
 
-from wegeft.evaluation.decoding import Chooser, DecodingConfig
-from wegeft.evaluation.generate import batches, generate
+from wegeft.evaluation.decoding import DecodingConfig
+from wegeft.evaluation.engine import Engine, Questions
 from wegeft.evaluation.journal import Answer, Journal
 from wegeft.evaluation.rounds import answer_all
 from wegeft.progress import Advance, progress
@@ -23,7 +23,7 @@ DECODING = "decoding"
 
 
 class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
-    """A language model that answers in batches, and only what its journal does not know.
+    """A language model that an engine runs, asked only for what its journal does not know.
 
     Attributes:
         tokens_generated: new tokens so far, EOS included.
@@ -31,11 +31,11 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         too_long: texts of the prompts that ``protocol.max_length`` cut or left unanswered.
     """
 
-    def __init__(self, model: nn.Module, encoder: TextEncoder, batch_size: int, journal: Journal) -> None:
+    def __init__(self, model: nn.Module, encoder: TextEncoder, engine: Engine, journal: Journal) -> None:
         super().__init__()
         self._model = model
         self._encoder = encoder
-        self._batch_size = batch_size
+        self._engine = engine
         self._journal = journal
         self.tokens_generated = 0
         self.prompt_lengths: dict[str, int] = {}
@@ -78,19 +78,21 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         advance: Advance,
     ) -> None:
         """Fill in ``answers`` at ``positions``."""
-        asked, prompts_ids = [requests[p] for p in positions], [prompts.input_ids[p] for p in positions]
-        streams = _streams(asked)
+        asked = [requests[p] for p in positions]
+        questions = Questions(
+            prompts_ids=[prompts.input_ids[p] for p in positions],
+            sets=[request.task_name for request in asked],
+            streams=_streams(asked),
+            max_new_tokens=max_new_tokens,
+            decoding=decoding,
+        )
+        session = self._engine.ask(questions)
 
         def answer(batch: Sequence[int]) -> list[Answer]:
-            batch_ids = [prompts_ids[index] for index in batch]
-            chooser = Chooser(decoding, batch_ids, [streams[index] for index in batch])
-            found: dict[int, list[int]] = {}
-            generate(self._model, self._encoder, batch_ids, max_new_tokens, len(batch), chooser, found.__setitem__)
-            return [self._read(asked[index], found[row]) for row, index in enumerate(batch)]
+            return [self._read(asked[index], ids) for index, ids in zip(batch, session.answer(batch), strict=True)]
 
-        keys = [f"{request.task_name} {stream}" for request, stream in zip(asked, streams, strict=True)]
-        together = batches(prompts_ids, self._batch_size)
-        found = answer_all(keys, together, answer, self._journal, self._model, advance)
+        keys = [f"{name} {stream}" for name, stream in zip(questions.sets, questions.streams, strict=True)]
+        found = answer_all(keys, session.batches, answer, self._journal, self._model, advance)
         for position, given in zip(positions, found, strict=True):
             answers[position] = given.text
             self.tokens_generated += given.tokens

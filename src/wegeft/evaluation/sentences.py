@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from wegeft.evaluation.batch_size import BatchSize
+from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.generate import batches
 from wegeft.evaluation.journal import Answer, Journal, fingerprint, keep
 from wegeft.evaluation.metrics import METRICS, Metric
@@ -49,15 +51,15 @@ def _predict_batch(model: nn.Module, encoder: SentenceEncoder, examples: Sequenc
 
 
 def _predict_on(
-    model: nn.Module, encoder: SentenceEncoder, examples: Sequence[EncodedPair], batch_size: int, journal: Journal
+    model: nn.Module, encoder: SentenceEncoder, examples: Sequence[EncodedPair], size: BatchSize, journal: Journal
 ) -> list[float]:
     """As `predict`, from where ``journal`` stopped, and shared by all processes."""
 
     def answer(positions: Sequence[int]) -> list[Answer]:
-        values = _predict_batch(model, encoder, [examples[position] for position in positions])
+        values = size.in_parts(positions, lambda part: _predict_batch(model, encoder, [examples[p] for p in part]))
         return [Answer(repr(value), tokens=0) for value in values]
 
-    together = batches([example.input_ids for example in examples], batch_size)
+    together = batches([example.input_ids for example in examples], size.of_questions())
     with progress(len(examples), "evaluate") as advance:
         found = answer_all([e.pair.uid for e in examples], together, answer, journal, model, advance)
     return [float(given.text) for given in found]
@@ -76,7 +78,7 @@ def evaluate_sentences(
     metric: Metric,
     labels: tuple[str, ...] | None,
     chance: float | None,
-    batch_size: int,
+    config: EvaluationConfig,
     folder: Path,
 ) -> Evaluation:
     """Predict ``examples`` and score them; the predictions go to ``folder``/samples.jsonl.
@@ -89,12 +91,13 @@ def evaluate_sentences(
         metric: what is reported.
         labels: names of the classes; None for a score.
         chance: value of the metric for a guess.
-        batch_size: examples at once.
+        config: sizes; ``examples`` are cut to its limit before.
         folder: the run's own folder.
     """
     model.eval()
     with Journal(folder, fingerprint(model, [(e.pair.uid, _sha256(e)) for e in examples])) as journal:
-        predicted = _predict_on(model, encoder, examples, batch_size, journal)
+        size = BatchSize(config, model)
+        predicted = _predict_on(model, encoder, examples, size, journal)
     samples = [_sample(subset, e, value, labels) for e, value in zip(examples, predicted, strict=True)]
     if metric == "accuracy":
         score = accuracy(subset, [sample.score == 1.0 for sample in samples], chance)
@@ -107,7 +110,7 @@ def evaluate_sentences(
         samples_path=keep(samples, folder, journal),
         seconds=journal.seconds,
         tokens_generated=0,
-        batch_size=batch_size,
+        batch_size=size.used,
         extractor={"name": RULE, "version": str(RULE_VERSION)},
     )
 

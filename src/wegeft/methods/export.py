@@ -47,6 +47,16 @@ def export_lora(method: Method, folder: Path, base_model: str | None = None, tas
     _lora_config(method.backbone, whole, base_model, task_type).save_pretrained(str(folder))
 
 
+def check_merged(method: Method) -> None:
+    """Refuse a method that :func:`export_merged` cannot write, and leave it as it is; works on the meta device.
+
+    Raises:
+        UserError: as :func:`export_merged`.
+    """
+    _merge(method)
+    method.unmerge()
+
+
 def export_merged(method: Method, folder: Path) -> None:
     """Fold the attached ``method`` into the backbone, detach it, and write a checkpoint that transformers loads.
 
@@ -54,6 +64,14 @@ def export_merged(method: Method, folder: Path) -> None:
         UserError: the method cannot be folded, or folding gives a layer a bias that the architecture does not have.
     """
     backbone: Any = method.backbone
+    _merge(method)
+    method.detach()
+    backbone.save_pretrained(str(folder))
+
+
+def _merge(method: Method) -> None:
+    """Merge, unless the result would be another architecture."""
+    backbone = method.backbone
     if not method.mergeable:
         raise UserError(f"method={method.config.name} cannot be folded into the weights of this backbone.")
     added = [name for name, layer in _adapted(backbone) if layer.bias is None]
@@ -61,8 +79,6 @@ def export_merged(method: Method, folder: Path) -> None:
     if any(backbone.get_submodule(name).bias is not None for name in added):
         method.unmerge()
         raise UserError(f"method={method.config.name} adds biases to {added[0]}, which the architecture cannot store.")
-    method.detach()
-    backbone.save_pretrained(str(folder))
 
 
 def _adapted(backbone: nn.Module) -> list[tuple[str, AdaptedLinear]]:

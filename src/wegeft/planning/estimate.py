@@ -122,7 +122,8 @@ class Estimator:
         lengths = Lengths(load.padded, load.answer, load.longest)
         step = step_work(self._costs, subject, lengths) if steps else None
         train, memory, measured = _training_cost(machine, step, steps, known)
-        asked = [one for one in known if one.answers and one.answer_seconds]
+        engine = config.evaluation.engine
+        asked = [one for one in known if one.answers and one.answer_seconds and one.engine == engine]
         evaluation = self._evaluation_seconds(config, subject, load, machine, asked)
         trained = step.traced.trained if step else 4.0 * int(str(architecture.counts["trainable"]))
         answers = (load.questions or 0) * (BYTES_PER_ANSWER + BYTES_PER_TOKEN * load.generated)
@@ -149,7 +150,7 @@ class Estimator:
             return None if load.questions is None else 0.0
         if asked:
             return median(one.answer_seconds / one.answers for one in asked) * load.questions
-        size = min(config.evaluation.batch_size, max(1, load.questions))
+        size = min(config.evaluation.usual_batch_size(machine.is_gpu), max(1, load.questions))
         prompts = self._costs.forward(subject, Shape(size, max(1, round(load.test_prompt)), size))
         token = self._costs.forward(subject, Shape(size, 1, size))
         if prompts is None or token is None:

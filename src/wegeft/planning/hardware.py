@@ -60,6 +60,11 @@ class Machine:
         return products + work.bytes / self.bandwidth + work.kernels * self.kernel
 
     @property
+    def is_gpu(self) -> bool:
+        """Whether it is an accelerator; processors are called ``cpu``, or by their name and threads."""
+        return "threads" not in self.name and "cpu" not in self.name.lower()
+
+    @property
     def basis(self) -> str:
         """Where the rates come from, in words."""
         return f"modelled, fitted to {self.points} kinds of run" if self.points else "modelled, rates assumed"

@@ -58,6 +58,12 @@ class Observation:
     tensor_bytes: float
     is_whole: bool = True
 
+    @property
+    def engine(self) -> str:
+        """What generated the answers; older records do not say, as there was one engine."""
+        engine: str = self.config["evaluation"].get("engine", "hf")
+        return engine
+
 
 def machine_name(hardware: Mapping[str, Any]) -> str:
     """The name under which measurements are comparable: the accelerators, or processor and threads."""

@@ -41,6 +41,7 @@ IGNORED_KEYS: Mapping[str, str] = {
     "method.by_family": "what each kind of backbone sets; the run's own values stand beside it",
     "method.vision_learning_rates": "as method.learning_rates",
     "method.learning_rates": "the rates of all scales; the run's own stands in training.learning_rate",
+    "evaluation.vllm_python": "where vLLM is installed",
     "runtime": "device, threads and workers: hardware, which the record names under provenance",
     "training.micro_batch_size": "how the global batch is cut up; the loss is normalised over all of it",
     "training.checkpoint_every": "how much a kill costs; a run that goes on ends with the same bytes",
@@ -48,9 +49,14 @@ IGNORED_KEYS: Mapping[str, str] = {
     "training.gradient_checkpointing": "recomputes the same activations instead of storing them",
 }
 
+LATER_KEYS: Mapping[str, Any] = {
+    "evaluation.engine": "hf",
+}
+"""Keys that are younger than some records; at this value, which means what was done before, they are left out."""
+
 
 def run_id(config: Mapping[str, Any]) -> str:
-    """Twelve hex digits of the SHA-256 of the canonical JSON of ``config`` without :data:`IGNORED_KEYS`.
+    """Twelve hex digits of the SHA-256 of the canonical JSON of :func:`recipe_config`.
 
     Key order and the spelling of a number (``1`` or ``1.0``, a tuple or a list) make no difference.
 
@@ -70,7 +76,7 @@ def digest(value: Any) -> str:
 
 
 def recipe_config(config: Mapping[str, Any], also_without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A copy of ``config`` without :data:`IGNORED_KEYS` and without the dotted keys ``also_without``."""
+    """A copy of ``config`` without what changes nothing and without the dotted keys ``also_without``."""
     return _without(config, "", frozenset(IGNORED_KEYS).union(also_without))
 
 
@@ -78,7 +84,7 @@ def _without(node: Mapping[str, Any], prefix: str, dropped: frozenset[str]) -> d
     kept: dict[str, Any] = {}
     for key, value in node.items():
         path = f"{prefix}{key}"
-        if path not in dropped:
+        if path not in dropped and not (path in LATER_KEYS and value == LATER_KEYS[path]):
             kept[key] = _without(value, f"{path}.", dropped) if isinstance(value, dict | Mapping) else value
     return kept
 

@@ -4,7 +4,7 @@ Does not: tokenise, generate or score.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ from wegeft.schema import Strict
 from wegeft.tasks.protocol import BaseProtocol
 
 if TYPE_CHECKING:
+    from wegeft.evaluation.decoding import DecodingConfig
     from wegeft.models import Backbone
     from wegeft.tasks.prepared import Prepared
 
@@ -99,6 +100,10 @@ class Task(ABC):
         Raises:
             UserError: data that is missing or broken, or that the protocol refuses.
         """
+
+    def decodings(self) -> "Sequence[DecodingConfig]":
+        """All ways in which test questions are answered with generated text; none where no text is generated."""
+        return ()
 
     def content_hashes(self) -> dict[str, str]:
         """Content hash by ``subset/split``."""

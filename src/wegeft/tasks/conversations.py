@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import field_validator
 
 from wegeft.errors import UserError
+from wegeft.evaluation.decoding import DecodingConfig
 from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.tasks.questions import question_of
@@ -70,6 +71,11 @@ class ConversationTask(TextTask):
             for example in examples:
                 self.temperature(question_of(example.gold).category)
         return PreparedConversations(self, self._encoder(backbone, protocol), backbone.model)
+
+    def decodings(self) -> list[DecodingConfig]:
+        """See :meth:`Task.decodings`; the temperature is that of each category."""
+        temperatures = {0.0, *self.config.temperatures.values()}
+        return [way.model_copy(update={"temperature": t}) for way in super().decodings() for t in sorted(temperatures)]
 
     def temperature(self, category: str) -> float:
         """Of the answers to questions of ``category``; UserError if nobody has said."""

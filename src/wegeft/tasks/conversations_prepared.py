@@ -28,6 +28,7 @@ class PreparedConversations(PreparedText):
         """Answers to every turn of every question, kept in ``folder`` for a judge."""
         from wegeft.evaluation.converse import converse
 
-        self._too_long_prompts = converse(model, self._encoder, self._conversations, config, folder)
-        self._leave_to_judge(folder)
+        conversed = converse(model, self._encoder, self._conversations, config, folder)
+        self._too_long_prompts = dict(conversed.too_long)
+        self._leave_to_judge(folder, conversed.batch_size)
         return None

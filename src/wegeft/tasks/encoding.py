@@ -228,10 +228,37 @@ class TextEncoder:
         flat = {"input_ids": ids, "position_ids": positions, "labels": labels}
         return {name: torch.tensor([list(chain.from_iterable(parts))]) for name, parts in flat.items()}
 
-    def collate_prompts(self, prompts_ids: Sequence[list[int]]) -> dict[str, torch.Tensor]:
-        """One left-padded generation batch: int64 ``input_ids``, ``attention_mask``, ``position_ids``, all (B, L)."""
+    def collate_prompts(self, prompts_ids: Sequence[list[int]], shared: int = 0) -> dict[str, torch.Tensor]:
+        """One left-padded generation batch: int64 ``input_ids``, ``attention_mask``, ``position_ids``, all (B, L).
+
+        Args:
+            prompts_ids: not padded, each longer than ``shared``.
+            shared: so many ids begin all prompts and have been run already. Then (B, L) is what follows them, with the
+                padding in between, and the mask (B, shared + L) has columns for them too. Positions count from the
+                start of the prompt and leave padding out, so that every token keeps the position that it has alone.
+        """
+        side = self.protocol.padding_side_eval
         masks = [_mask(ids, self.protocol, self.pad_id) for ids in prompts_ids]
-        return self._padded(prompts_ids, masks, self.protocol.padding_side_eval)
+        mask_BL = _pad_BL([mask[shared:] for mask in masks], 0, side)
+        mask_BL = torch.cat([torch.tensor([mask[:shared] for mask in masks], dtype=torch.int64), mask_BL], dim=1)
+        return {
+            "input_ids": _pad_BL([ids[shared:] for ids in prompts_ids], self.pad_id, side),
+            "attention_mask": mask_BL,
+            "position_ids": _positions(mask_BL)[:, shared:],
+        }
+
+    def read_ids(self, prompt_ids: list[int]) -> list[int]:
+        """The ids of a prompt that attention reads under the protocol, for engines that take no mask.
+
+        Raises:
+            UserError: the last one is hidden, from which the answer follows all the same.
+        """
+        mask = _mask(prompt_ids, self.protocol, self.pad_id)
+        if not mask[-1]:
+            raise UserError(
+                "evaluation.engine=vllm has no mask, and protocol.mask_pad_by_id hides the last token of a prompt."
+            )
+        return [token for token, read in zip(prompt_ids, mask, strict=True) if read]
 
     def tokenizer_state(self) -> str:
         """All that decides how the tokenizer splits a text."""
@@ -249,7 +276,7 @@ class TextEncoder:
         return {
             "input_ids": _pad_BL(ids, self.pad_id, side),
             "attention_mask": mask_BL,
-            "position_ids": (mask_BL.cumsum(dim=1) - 1).clamp(min=0),
+            "position_ids": _positions(mask_BL),
         }
 
     def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
@@ -339,6 +366,11 @@ def _pad_BL(rows: Sequence[list[int]], value: int, side: Side) -> torch.Tensor:
     fill = [[value] * (length - len(row)) for row in rows]
     padded = [f + row if side == "left" else row + f for f, row in zip(fill, rows, strict=True)]
     return torch.tensor(padded, dtype=torch.int64)
+
+
+def _positions(mask_BL: torch.Tensor) -> torch.Tensor:
+    """Position of every id among those that are read, (B, L)."""
+    return (mask_BL.cumsum(dim=1) - 1).clamp(min=0)
 
 
 def _pad_id(tokenizer: "PreTrainedTokenizerBase", protocol: ProtocolConfig) -> int:

@@ -76,7 +76,7 @@ class PreparedSentences:
             source.metric(),
             source.labels(),
             (self._task.chance() or {}).get(subset),
-            config.batch_size,
+            config,
             folder,
         )
 

@@ -191,6 +191,10 @@ class TextTask(Task):
             raise UserError(f"model={backbone.config.name} has no tokenizer, so task={self.name} cannot be read by it.")
         return TextEncoder(backbone.processor, protocol)
 
+    def decodings(self) -> list[DecodingConfig]:
+        """See :meth:`Task.decodings`."""
+        return list(self.config.decodings.values())
+
     def data_summary(self) -> dict[str, DataSummary]:
         """See :meth:`Task.data_summary`."""
         return dict(self._summary)

@@ -38,6 +38,7 @@ class PreparedText:
         check_test_sets(model, encoder, task, task.test_examples())
         examples = task.train_examples()
         self._not_judged = ""
+        self._batch_size = 0
         self._not_accepted: dict[str, int] = {}
         self._encoded = self._encode(examples, task.config.accept)
         self.train_items: Sequence[Encoded] = self._encoded
@@ -75,19 +76,20 @@ class PreparedText:
         self._too_long_prompts = dict(evaluation.too_long)
         if not self._task.judged_later:
             return evaluation
-        self._leave_to_judge(folder)
+        self._leave_to_judge(folder, evaluation.batch_size)
         return None
 
-    def _leave_to_judge(self, folder: Path) -> None:
-        """Take the scores out of the samples in ``folder``, and note which command gives them others."""
+    def _leave_to_judge(self, folder: Path, batch_size: int) -> None:
+        """Take the scores out of the samples in ``folder``; note how they were made and what gives them others."""
         if current().is_main:
             samples = [unscored(sample) for sample in read_samples(folder / SAMPLES)]
             write_samples(samples, folder)
             self._task.keep_for_judge(samples, folder, folder.name)
         self._not_judged = f"python run.py mode=judge run={folder.name}"
+        self._batch_size = batch_size
 
     def remarks(self) -> dict[str, Any]:
-        """Rows that ``protocol.truncation`` cut or left out; empty lists and zeros are left away."""
+        """Rows that ``protocol.truncation`` cut or left out, and what waits for a judge; what is empty is left away."""
         items = self._encoded
         remarks = {
             "train_rows_truncated": list(items.truncated),
@@ -97,6 +99,7 @@ class PreparedText:
                 self._task.source.left_out(subset, "train") for subset in self._task.config.train_subsets
             ),
             "not_judged": self._not_judged,
+            "batch_size": self._batch_size,
             **self._not_accepted,
         }
         return {name: found for name, found in remarks.items() if found}

@@ -17,6 +17,8 @@ from wegeft.inspection import chosen_run
 from wegeft.records.outcomes import pack, pick_examples
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
 
+BATCH_SIZE = "batch_size"
+
 
 def judge(config: RunConfig) -> None:
     """Judge the answers of ``run``.
@@ -52,10 +54,18 @@ def with_scores(record: Record, samples: Sequence[Sample], judged: Judged, count
         },
         "mean": fmean(judged.scores[name].value for name in counted),
         "extractor": {"name": name, "version": version},
-        "batch_size": record["config"]["evaluation"]["batch_size"],
+        "batch_size": _batch_size(record),
         "samples": SAMPLES,
         "examples": pick_examples(judged.samples or samples),
         **outcomes,
     }
-    record["data"]["remarks"].pop("not_judged", None)
+    for remark in ("not_judged", BATCH_SIZE):
+        record["data"]["remarks"].pop(remark, None)
     return record
+
+
+def _batch_size(record: Record) -> int:
+    """Questions that were answered together: as noted then or when judged before, else as configured."""
+    places = (record["data"]["remarks"], record["evaluation"] or {}, record["config"]["evaluation"])
+    size: int = next(place[BATCH_SIZE] for place in places if BATCH_SIZE in place)
+    return size
