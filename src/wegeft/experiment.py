@@ -23,6 +23,7 @@ from wegeft.exits import DIVERGED
 from wegeft.files import remove_leftovers, write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
+from wegeft.models.quantised import check_library, quantisable
 from wegeft.planning.estimate import work_of
 from wegeft.records.assemble import assemble, parameters
 from wegeft.records.identity import run_id
@@ -242,10 +243,29 @@ def check_fit(config: RunConfig) -> None:
     """
     build_task(config.task).check_data()
     choose_device(config)
+    skeleton = models.skeleton(config.model)
+    quantised = _quantised_weights(config, skeleton)
     method = build_method(config.method)
-    method.attach(models.skeleton(config.model), config.model.head_modules)
+    method.attach(skeleton, config.model.head_modules)
+    trained = [name for name, weight in quantised.items() if weight.requires_grad]
+    if trained:
+        raise UserError(
+            f"method={config.method['name']} trains {trained[0]}, which model.quantise={config.model.quantise} keeps "
+            "in a few bits; set model.quantise=null."
+        )
     if config.adapter is not None and not Path(config.adapter).is_file():
         raise UserError(f"adapter={config.adapter} is not a file.")
+
+
+def _quantised_weights(config: RunConfig, skeleton: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that ``model.quantise`` will keep in a few bits, by the names of their layers."""
+    if config.model.quantise is None:
+        return {}
+    check_library(config.model)
+    if config.runtime.distributed == "fsdp":
+        raise UserError("runtime.distributed=fsdp does not shard quantised weights; set model.quantise=null, or ddp.")
+    layers = quantisable(skeleton, config.model.head_modules)
+    return {name: layer.weight for name, layer in layers.items()}
 
 
 def choose_device(config: RunConfig) -> torch.device:
