@@ -21,6 +21,7 @@ from wegeft.tasks.image_reader import ImageReader
 from wegeft.tasks.image_source import ImageExample
 from wegeft.tasks.image_transform import Transform
 from wegeft.training.distributed import current
+from wegeft.training.transfer import to_device
 
 if TYPE_CHECKING:
     from wegeft.tasks.image import ImageTask
@@ -71,7 +72,7 @@ def predict(
     first, alone = next(model.parameters()), current().size == 1
 
     def answer(positions: Sequence[int]) -> list[Answer]:
-        pixels_BHWC = reader.read([(examples[position], None) for position in positions]).to(first.device)
+        pixels_BHWC = to_device(reader.read([(examples[position], None) for position in positions]), first.device)
         if alone:  # else other processes take the batches in between
             reader.expect([(example, None) for example in examples[positions[-1] + 1 :][:batch_size]])
         labels: list[int] = model(normalise(pixels_BHWC, first.dtype)).argmax(dim=-1).tolist()
