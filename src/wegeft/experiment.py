@@ -37,6 +37,7 @@ from wegeft.training.epoch_choice import BestEpoch
 from wegeft.training.logger import Log, open_logger
 from wegeft.training.loop import NonFiniteError, train
 from wegeft.training.memory import usage
+from wegeft.training.regional import check_compiler
 from wegeft.training.result import TrainingResult
 from wegeft.training.schedule import steps_per_epoch
 from wegeft.training.watch import watched
@@ -242,7 +243,9 @@ def check_fit(config: RunConfig) -> None:
         UserError: the first thing that does not fit.
     """
     build_task(config.task).check_data()
-    choose_device(config)
+    device = choose_device(config)
+    if config.training.compile:
+        check_compiler(device, "training.compile=true")
     skeleton = models.skeleton(config.model)
     quantised = _quantised_weights(config, skeleton)
     method = build_method(config.method)
