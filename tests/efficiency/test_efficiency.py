@@ -95,6 +95,7 @@ def test_a_broken_report_is_named_and_leaves_the_others(folder: Path, tmp_path: 
         (["mode=efficiency"], "+experiment=efficiency"),
         (["+experiment=efficiency", "efficiency.baseline=lorra"], "efficiency.baseline names lorra"),
         (["+experiment=efficiency", "efficiency.tokens=1"], "efficiency.tokens"),
+        (["+experiment=efficiency", "model.quantise=int8", "model.quantiser=torchao"], "model.quantise=null"),
         (["+experiment=efficiency", "efficiency.compiled=[lorra]"], "efficiency.compiled names lorra"),
         (["+experiment=efficiency", "model.weights=pretrained"], "model.weights=random"),
     ],

@@ -43,6 +43,8 @@ def efficiency(config: RunConfig) -> None:
     wanted = config.efficiency
     if wanted is None:
         raise UserError("mode=efficiency needs contestants: start it as +experiment=efficiency.")
+    if config.model.quantise is not None:  # contestants share weights, and a quantised layer keeps a state with its own
+        raise UserError("mode=efficiency times contestants on plain weights: set model.quantise=null.")
     model = shortened(config.model, wanted.layers)
     nodes = {name: _method_node(contestant) for name, contestant in wanted.chosen().items()}
     for node in nodes.values():
