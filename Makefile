@@ -51,10 +51,11 @@ format: setup ## put the code into the format that lint checks
 typecheck: setup ## check types
 	$(BIN)/mypy
 
+# Without the extra `quantised`: wheels of 150 MB that few runs need.
 # --universal: one lock for every Python and system. Without find-links the result is the same on every machine.
 # The CUDA build of torch pins its own libraries; were they listed, a machine with the CPU build would fetch them.
 lock: setup ## resolve pyproject.toml into requirements.lock; LOCK_FLAGS=--upgrade takes the newest versions
-	env -u UV_FIND_LINKS $(BIN)/uv pip compile pyproject.toml --all-extras --universal --annotation-style line \
+	env -u UV_FIND_LINKS $(BIN)/uv pip compile pyproject.toml --extra dev --extra judge --universal --annotation-style line \
 		--custom-compile-command 'make lock' --quiet --output-file requirements.lock $(LOCK_FLAGS)
 	sed -E '/^(cuda|nvidia|triton)/d' requirements.lock > requirements.lock.new
 	mv requirements.lock.new requirements.lock

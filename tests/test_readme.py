@@ -12,7 +12,14 @@ from wegeft.cli import main
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
 COMMANDS = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
-PLANNED = ("-m", "model=local_llama", "method=peft", "--cfg", "+experiment=efficiency")
+PLANNED = (
+    "-m",
+    "model=local_llama",
+    "method=peft",
+    "--cfg",
+    "+experiment=efficiency",
+    "+experiment=efficiency_compiled",
+)
 """Words of commands that are not run whole: sweeps, what takes minutes, what needs files a newcomer does not have."""
 ELSEWHERE = ("--help", "mode=tune", "tuned=true")
 """Words of commands that other tests carry out: tests/test_cli.py, tests/tuning."""

@@ -7,9 +7,10 @@ Does not: compose YAML (``wegeft.cli``), look at data files or weights, or impor
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from importlib.util import find_spec
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
 from wegeft.efficiency.config import EfficiencyConfig
 from wegeft.errors import UserError
@@ -25,6 +26,8 @@ Mode = Literal[
 ]
 ScaleName = Literal["mini", "small", "paper"]
 Family = Literal["causal_lm", "sequence_classifier", "image_classifier"]
+QUANTISERS = ("bitsandbytes", "torchao")
+"""Libraries that quantise a backbone, the one that is preferred first: its kernels compute on the few bits."""
 
 
 class DataConfig(Strict):
@@ -46,7 +49,8 @@ class ModelConfig(Strict):
     ``architecture`` (fields of the transformers config, ``model_type`` included; for images, arguments of the timm
     model ``name``) lets a plan be made without the weights; None reads it from ``source``. Classifiers have two keys
     more: ``classes``, the width of the new head that the task asks for, and ``drop_path``, the rate of stochastic depth
-    while training.
+    while training. Language backbones can be quantised: ``quantise`` says how, ``quantiser`` by which library, which is
+    a part of the run's identity because the libraries round differently; see ``wegeft.models.quantised``.
     """
 
     name: str
@@ -61,6 +65,32 @@ class ModelConfig(Strict):
     head_modules: tuple[str, ...]
     classes: int | None = Field(default=None, ge=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
+    quantise: Literal["int8", "nf4"] | None = None
+    quantiser: Literal["auto", "bitsandbytes", "torchao"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chosen_quantiser(cls, node: Any) -> Any:
+        """``auto`` becomes a name. A plain backbone has neither key, as in records that are older than the keys."""
+        if not isinstance(node, Mapping):
+            return node
+        if node.get("quantise") is None:
+            return {key: value for key, value in node.items() if key not in ("quantise", "quantiser")}
+        if node.get("quantiser", "auto") != "auto":
+            return node
+        installed = next((name for name in QUANTISERS if find_spec(name)), None)
+        if installed is None:
+            raise ValueError(
+                f"model.quantise={node['quantise']} needs {' or '.join(QUANTISERS)}, and neither is installed: pip "
+                "install 'wegeft[quantised]', or name one in model.quantiser to plan for another machine"
+            )
+        return {**node, "quantiser": installed}
+
+    @model_validator(mode="after")
+    def _quantised_is_text(self) -> Self:
+        if self.quantise is not None and self.family == "image_classifier":
+            raise ValueError(f"model.quantise={self.quantise} is for language backbones, not for model={self.name}")
+        return self
 
 
 class TrainingConfig(Strict):

@@ -25,6 +25,7 @@ from wegeft.exits import DIVERGED
 from wegeft.files import remove_leftovers, write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
+from wegeft.models.quantised import check_library, quantisable
 from wegeft.planning.estimate import work_of
 from wegeft.records.assemble import assemble, parameters
 from wegeft.records.identity import run_id
@@ -38,6 +39,7 @@ from wegeft.training.epoch_choice import BestEpoch
 from wegeft.training.logger import Log, open_logger
 from wegeft.training.loop import NonFiniteError, train
 from wegeft.training.memory import usage
+from wegeft.training.regional import check_compiler
 from wegeft.training.result import TrainingResult
 from wegeft.training.schedule import steps_per_epoch
 from wegeft.training.watch import watched
@@ -244,12 +246,33 @@ def check_fit(config: RunConfig) -> None:
     """
     task, device = build_task(config.task), choose_device(config)
     task.check_data()
+    if config.training.compile:
+        check_compiler(device, "training.compile=true")
+    skeleton = models.skeleton(config.model)
+    quantised = _quantised_weights(config, skeleton)
     method = build_method(config.method)
-    method.attach(models.skeleton(config.model), config.model.head_modules)
+    method.attach(skeleton, config.model.head_modules)
+    trained = [name for name, weight in quantised.items() if weight.requires_grad]
+    if trained:
+        raise UserError(
+            f"method={config.method['name']} trains {trained[0]}, which model.quantise={config.model.quantise} keeps "
+            "in a few bits; set model.quantise=null."
+        )
     if config.evaluation.engine == "vllm":
         check_vllm(config, task, method, device)
     if config.adapter is not None and not Path(config.adapter).is_file():
         raise UserError(f"adapter={config.adapter} is not a file.")
+
+
+def _quantised_weights(config: RunConfig, skeleton: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that ``model.quantise`` will keep in a few bits, by the names of their layers."""
+    if config.model.quantise is None:
+        return {}
+    check_library(config.model)
+    if config.runtime.distributed == "fsdp":
+        raise UserError("runtime.distributed=fsdp does not shard quantised weights; set model.quantise=null, or ddp.")
+    layers = quantisable(skeleton, config.model.head_modules)
+    return {name: layer.weight for name, layer in layers.items()}
 
 
 def choose_device(config: RunConfig) -> torch.device:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from wegeft.cli import main
+from wegeft.efficiency.figures import COMPILED
 from wegeft.efficiency.report import read_report
 from wegeft.errors import UserError
 from wegeft.tables.steps import step_tables
@@ -93,6 +95,8 @@ def test_a_broken_report_is_named_and_leaves_the_others(folder: Path, tmp_path: 
         (["mode=efficiency"], "+experiment=efficiency"),
         (["+experiment=efficiency", "efficiency.baseline=lorra"], "efficiency.baseline names lorra"),
         (["+experiment=efficiency", "efficiency.tokens=1"], "efficiency.tokens"),
+        (["+experiment=efficiency", "model.quantise=int8", "model.quantiser=torchao"], "model.quantise=null"),
+        (["+experiment=efficiency", "efficiency.compiled=[lorra]"], "efficiency.compiled names lorra"),
         (["+experiment=efficiency", "model.weights=pretrained"], "model.weights=random"),
     ],
 )
@@ -110,3 +114,37 @@ def test_refusals(
     assert stopped.value.code == UserError.exit_code
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of the compiler's own imports
+def test_contestants_are_timed_compiled_beside_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [word.replace("=efficiency", "=efficiency_compiled") for word in TINY]
+    folder, runs = f"efficiency.folder={tmp_path}", f"output_dir={tmp_path}/runs"
+    monkeypatch.setattr(sys, "argv", ["run.py", *words, folder, runs])
+    with torch.compiler.set_stance("force_eager"):  # generating code takes minutes
+        main()
+    (path,) = tmp_path.glob("*.json")
+    assert path.stem == "llama2_7b_1_layers_6_tokens_float32_cpu_compiled"
+    contestants = read_report(path).contestants
+    assert len(contestants) == 8
+    for name, figures in contestants.items():
+        assert (figures.compiling_seconds is not None) == name.endswith(COMPILED)
+        assert len(figures.step_seconds) == len(figures.evaluation_seconds) == 2
+        assert figures.trainable == contestants[name.removesuffix(COMPILED)].trainable
+    (table,), _ = step_tables(tmp_path)
+    names = [heading.text for heading in table.headings]
+    rows = {row.label: dict(zip(names, row.cells, strict=True)) for row in table.blocks[0].rows}
+    gain = contestants[LORA].step / contestants[LORA + COMPILED].step
+    assert rows[LORA + COMPILED]["compiled gain ×"].text == f"{gain:.3f}"
+    assert rows[LORA]["compiled gain ×"].text == ""
+
+
+def test_a_report_from_before_contestants_were_compiled_is_read(folder: Path, tmp_path: Path) -> None:
+    (path,) = folder.glob("*.json")
+    plain = json.loads(path.read_text())
+    for figures in plain["contestants"].values():
+        del figures["compiling_seconds"]
+    (tmp_path / "old.json").write_text(json.dumps(plain))
+    (table,), problems = step_tables(tmp_path)
+    assert problems == []
+    assert not [heading.text for heading in table.headings if "compiled" in heading.text]

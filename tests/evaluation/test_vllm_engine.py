@@ -104,6 +104,7 @@ def checked(*overrides: str, device: str = "cuda") -> None:
         (("method=dora", "evaluation.merge=false"), r"merge=false takes a LoRA alone, and method=dora is none"),
         (("model=mini_llama_random", "evaluation.merge=false"), r"reads the backbone from model\.source"),
         (("+task.decodings={drawn:{temperature:0.7}}",), r"answers greedily, and task=commonsense draws"),
+        (("model.quantise=nf4", "model.quantiser=torchao"), r"reads plain weights, and model\.quantise=nf4"),
         (("evaluation.vllm_python=no/such/python",), r"^evaluation\.vllm_python=no/such/python is not an interpreter"),
         ((f"evaluation.vllm_python={sys.executable}",), r"has no vllm: make an environment with `pip install"),
     ],

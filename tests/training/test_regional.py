@@ -1,12 +1,15 @@
 """Compiled blocks compute the same and leave no trace. The graphs run eagerly: generating code takes minutes."""
 
+import sysconfig
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from tests.training.test_loop import recipe, tiny_llama, trained
 from wegeft.errors import UserError
-from wegeft.training.regional import compiled_blocks, repeated_blocks
+from wegeft.training.regional import check_compiler, compiled_blocks, repeated_blocks
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
@@ -21,6 +24,26 @@ def test_blocks_compute_the_same_for_any_length() -> None:
     for ours, reference in zip(compiled, plain, strict=True):
         torch.testing.assert_close(ours, reference)
     assert all("forward" not in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize("lacking", ["no-such-compiler", "Python.h"])
+def test_a_machine_that_cannot_compile_says_so_in_one_sentence(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "c++"
+    compiler.touch(mode=0o755)
+    header = tmp_path / "Python.h"
+    header.touch()
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    check_compiler(torch.device("cpu"), "training.compile=true")
+    if lacking == header.name:
+        header.unlink()
+    else:
+        monkeypatch.setenv("CXX", lacking)
+    with pytest.raises(UserError, match=rf"^training\.compile=true: .* and {lacking} is not there"):
+        check_compiler(torch.device("cpu"), "training.compile=true")
+    check_compiler(torch.device("cuda"), "training.compile=true")
 
 
 def test_decoder_layers_are_the_blocks() -> None:

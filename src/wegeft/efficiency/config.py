@@ -31,8 +31,9 @@ class EfficiencyConfig(Strict):
         rounds: timed rounds after one that warms up; every round runs every contestant once, in a new order.
         floor: the contestant that ratios of time refer to.
         baseline: the other one that all ratios refer to.
-        only: contestants to time besides these two; None times all.
+        only: contestants to time besides these two and ``compiled``; None times all.
         contestants: by the names that the table prints.
+        compiled: names of contestants that are timed a second time with ``training.compile``, beside themselves.
         folder: where the report goes.
     """
 
@@ -43,11 +44,17 @@ class EfficiencyConfig(Strict):
     baseline: str
     only: tuple[str, ...] | None
     contestants: dict[str, Contestant]
+    compiled: tuple[str, ...] = ()
     folder: str
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        for key, names in (("floor", (self.floor,)), ("baseline", (self.baseline,)), ("only", self.only or ())):
+        for key, names in (
+            ("floor", (self.floor,)),
+            ("baseline", (self.baseline,)),
+            ("only", self.only or ()),
+            ("compiled", self.compiled),
+        ):
             for name in names:
                 if name not in self.contestants:
                     raise ValueError(f"efficiency.{key} names {name}, which is none of {', '.join(self.contestants)}")
@@ -55,5 +62,6 @@ class EfficiencyConfig(Strict):
 
     def chosen(self) -> dict[str, Contestant]:
         """Who is timed, in the order of the configuration."""
-        wanted = set(self.contestants if self.only is None else self.only) | {self.floor, self.baseline}
+        named = {self.floor, self.baseline, *self.compiled}
+        wanted = set(self.contestants if self.only is None else self.only) | named
         return {name: contestant for name, contestant in self.contestants.items() if name in wanted}

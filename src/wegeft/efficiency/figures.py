@@ -6,6 +6,9 @@ Does not: measure.
 from dataclasses import dataclass
 from statistics import median
 
+COMPILED = ", compiled"
+"""What the name of a contestant ends with that is another one, compiled."""
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -19,6 +22,7 @@ class Figures:
         saved_bytes: distinct storage that autograd keeps for the backward pass, weights left out.
         peak_allocated_bytes: on a GPU, of one step, with the weights; None on a CPU.
         peak_reserved_bytes: on a GPU, what the allocator held at that peak, the other contestants' factors included.
+        compiling_seconds: of the first step of a contestant that is compiled, which no other figure contains.
     """
 
     trainable: int
@@ -28,6 +32,7 @@ class Figures:
     saved_bytes: int
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
+    compiling_seconds: float | None = None
 
     @property
     def step(self) -> float:

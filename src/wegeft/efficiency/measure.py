@@ -9,8 +9,8 @@ Does not: know which methods there are, or write files.
 import copy
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,27 +21,38 @@ from torch.utils.flop_counter import FlopCounterMode
 from wegeft.efficiency.figures import Figures
 from wegeft.methods.base import Method
 from wegeft.progress import progress
+from wegeft.training.regional import compiled_blocks
 
 Probe = Callable[[nn.Module], Tensor]
 """Runs a backbone on a fixed batch that wants a gradient; the output is what the backward pass starts from."""
 
 
+Memory = tuple[int, int | None, int | None]
+"""Kept for the backward pass; allocated and reserved at the peak, on a GPU."""
+
+VERSIONS = 8
+"""Of its code that the compiler may make for one contestant."""
+
+
 @dataclass
 class Rival:
-    """One contestant at work in its own copy of the backbone."""
+    """One contestant at work in its own copy of the backbone; ``compiled`` as ``training.compile`` does it."""
 
     method: Method
     model: nn.Module
+    compiled: bool = False
 
 
-def prepare(backbone: nn.Module, build: Callable[[], Method], heads: Sequence[str], seed: int) -> Rival:
+def prepare(
+    backbone: nn.Module, build: Callable[[], Method], heads: Sequence[str], seed: int, compiled: bool = False
+) -> Rival:
     """A copy of ``backbone`` that shares its weights, adapted and in training mode."""
     shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
     model = copy.deepcopy(backbone, dict(shared))
     torch.manual_seed(seed)
     method = build()
     method.attach(model, heads)
-    return Rival(method, model.train())
+    return Rival(method, model.train(), compiled)
 
 
 def measure(rivals: Mapping[str, Rival], probe: Probe, rounds: int, device: torch.device) -> dict[str, Figures]:
@@ -56,27 +67,45 @@ def measure(rivals: Mapping[str, Rival], probe: Probe, rounds: int, device: torc
     """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     order = list(rivals)
-    with progress((rounds + 1) * len(order), "training steps") as advance:
-        for turn in range(rounds + 1):
-            random.Random(turn).shuffle(order)
-            for name in order:
-                elapsed = _timed(partial(_step, rivals[name].model, probe), device)
-                if turn:  # the first round warms up
-                    seconds[name].append(elapsed)
-                advance(1, name)
-    return {name: _figures(rival, probe, rounds, device, seconds[name]) for name, rival in rivals.items()}
+    with _compiled(rivals.values()):
+        with progress((rounds + 1) * len(order), "training steps") as advance:
+            for turn in range(rounds + 1):
+                random.Random(turn).shuffle(order)
+                for name in order:
+                    seconds[name].append(_timed(partial(_step, rivals[name].model, probe), device))
+                    advance(1, name)
+        memory = {name: _memory(rival.model, probe, device) for name, rival in rivals.items()}
+    return {name: _figures(rival, probe, rounds, device, seconds[name], memory[name]) for name, rival in rivals.items()}
 
 
-def _figures(rival: Rival, probe: Probe, rounds: int, device: torch.device, seconds: list[float]) -> Figures:
-    allocated, reserved = _peak(rival.model, probe, device)
+@contextmanager
+def _compiled(rivals: Iterable[Rival]) -> Iterator[None]:
+    """Within, the blocks of those that ask for it run compiled. Evaluation is left out, as in a run."""
+    models = [rival.model for rival in rivals if rival.compiled]
+    with ExitStack() as stack:
+        if models:
+            # All blocks have one code, of which the compiler keeps a version for each contestant, by default a few.
+            limit = VERSIONS * len(models)
+            stack.enter_context(torch._dynamo.config.patch(recompile_limit=limit, fail_on_recompile_limit_hit=True))
+        for model in models:
+            stack.enter_context(compiled_blocks(model))
+        yield
+
+
+def _figures(
+    rival: Rival, probe: Probe, rounds: int, device: torch.device, seconds: Sequence[float], memory: Memory
+) -> Figures:
+    warming, *timed = seconds  # of the first round
+    saved, allocated, reserved = memory
     return Figures(
         trainable=rival.method.parameter_count(),
         adapter_bytes=sum(tensor.nbytes for tensor in rival.method.adapter_state().values()),
-        step_seconds=tuple(seconds),
-        saved_bytes=_saved_bytes(rival.model, probe),
+        step_seconds=tuple(timed),
+        saved_bytes=saved,
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
         evaluation_seconds=tuple(_evaluation(rival, probe, rounds, device)),
+        compiling_seconds=warming if rival.compiled else None,
     )
 
 
@@ -136,6 +165,11 @@ def _folded(rival: Rival) -> Iterator[None]:
     finally:
         rival.method.unmerge()
         rival.model.train()
+
+
+def _memory(model: nn.Module, probe: Probe, device: torch.device) -> Memory:
+    allocated, reserved = _peak(model, probe, device)
+    return _saved_bytes(model, probe), allocated, reserved
 
 
 def _saved_bytes(model: nn.Module, probe: Probe) -> int:

@@ -19,6 +19,7 @@ from wegeft import models
 from wegeft.cli import explain, to_run_config
 from wegeft.config import ModelConfig, RunConfig
 from wegeft.efficiency.config import Contestant, EfficiencyConfig
+from wegeft.efficiency.figures import COMPILED
 from wegeft.efficiency.measure import measure, model_flops, peak_flops, prepare
 from wegeft.efficiency.report import Report, write_report
 from wegeft.errors import UserError
@@ -26,6 +27,7 @@ from wegeft.experiment import choose_device
 from wegeft.methods import build_method
 from wegeft.records.provenance import collect_provenance
 from wegeft.tables.steps import print_report
+from wegeft.training.regional import check_compiler
 
 Node = dict[str, Any]
 MATRIX = 2048
@@ -41,10 +43,14 @@ def efficiency(config: RunConfig) -> None:
     wanted = config.efficiency
     if wanted is None:
         raise UserError("mode=efficiency needs contestants: start it as +experiment=efficiency.")
+    if config.model.quantise is not None:  # contestants share weights, and a quantised layer keeps a state with its own
+        raise UserError("mode=efficiency times contestants on plain weights: set model.quantise=null.")
     model = shortened(config.model, wanted.layers)
     nodes = {name: _method_node(contestant) for name, contestant in wanted.chosen().items()}
     for node in nodes.values():
         build_method(node).attach(models.skeleton(model), model.head_modules)
+    if wanted.compiled:
+        check_compiler(choose_device(config), "efficiency.compiled")
     report = _measured(config, wanted, model, nodes)
     path = write_report(report, Path(wanted.folder))
     print_report(report, path)
@@ -86,8 +92,10 @@ def _measured(config: RunConfig, wanted: EfficiencyConfig, model: ModelConfig, n
     backbone = models.load(model, device)
     probe = models.probe(backbone, wanted.tokens)
     heads: Sequence[str] = model.head_modules
+    entered = [(name, name, False) for name in nodes] + [(f"{name}{COMPILED}", name, True) for name in wanted.compiled]
     rivals = {
-        name: prepare(backbone.model, partial(build_method, node), heads, config.seed) for name, node in nodes.items()
+        label: prepare(backbone.model, partial(build_method, nodes[name]), heads, config.seed, compiled)
+        for label, name, compiled in entered
     }
     contestants = measure(rivals, probe, wanted.rounds, device)
     return Report(

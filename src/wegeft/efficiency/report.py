@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from wegeft.efficiency.figures import Figures
+from wegeft.efficiency.figures import COMPILED, Figures
 from wegeft.errors import UserError
 from wegeft.files import write_atomically
 from wegeft.schema import Strict, validate
@@ -58,7 +58,8 @@ class Report(Strict):
     def name(self) -> str:
         """Stem of the file; a later measurement of the same thing replaces it."""
         layers = "all" if self.layers is None else self.layers
-        return f"{self.model}_{layers}_layers_{self.tokens}_tokens_{self.dtype}_{self.device}"
+        compiled = "_compiled" if any(name.endswith(COMPILED) for name in self.contestants) else ""
+        return f"{self.model}_{layers}_layers_{self.tokens}_tokens_{self.dtype}_{self.device}{compiled}"
 
 
 def write_report(report: Report, folder: Path) -> Path:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from wegeft.evaluation.decoding import Chooser
 from wegeft.evaluation.shared_prefix import Prefix
 from wegeft.tasks.encoding import TextEncoder
+from wegeft.training.transfer import to_device
 
 OnAnswer = Callable[[int, list[int]], None]
 """Told the position of a prompt and the ids generated for it, EOS included, as soon as they are known."""
@@ -91,9 +92,9 @@ class _State:
         # Logits of the last position are all that decoding reads; the rest would be the largest tensor of all.
         keeps_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._options = {"use_cache": True, **({"logits_to_keep": 1} if keeps_logits else {})}
-        self._input_ids_BL = batch["input_ids"].to(device)
-        self._mask_BL = batch["attention_mask"].to(device)
-        self._positions_BL = batch["position_ids"].to(device)
+        self._input_ids_BL = to_device(batch["input_ids"], device)
+        self._mask_BL = to_device(batch["attention_mask"], device)
+        self._positions_BL = to_device(batch["position_ids"], device)
         self._cache: Any = cache
         self.positions = list(positions)
 

@@ -22,6 +22,7 @@ from wegeft.tasks.image_reader import ImageReader
 from wegeft.tasks.image_source import ImageExample
 from wegeft.tasks.image_transform import Transform
 from wegeft.training.distributed import current
+from wegeft.training.transfer import to_device
 
 if TYPE_CHECKING:
     from wegeft.tasks.image import ImageTask
@@ -73,7 +74,7 @@ def predict(
     first, alone, batch_size = next(model.parameters()), current().size == 1, size.of_questions()
 
     def labels(pixels_BHWC: Tensor) -> list[int]:
-        found: list[int] = model(normalise(pixels_BHWC.to(first.device), first.dtype)).argmax(dim=-1).tolist()
+        found: list[int] = model(normalise(to_device(pixels_BHWC, first.device), first.dtype)).argmax(dim=-1).tolist()
         return found
 
     def answer(positions: Sequence[int]) -> list[Answer]:

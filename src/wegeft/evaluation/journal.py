@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from wegeft.evaluation.samples import SAMPLES, Sample, write_samples
 from wegeft.files import storage_errors
@@ -124,13 +124,19 @@ def fingerprint(model: nn.Module, questions: Sequence[Sequence[str]]) -> str:
     """Hash of every bit of the weights of ``model`` and of the ``questions``, the same on any machine."""
     digest = hashlib.sha256(json.dumps(questions).encode())
     for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {torch.hash_tensor(_local(tensor)).item()}".encode())
+        for part in _plain(tensor):
+            digest.update(f"{name} {torch.hash_tensor(part).item()}".encode())
     return digest.hexdigest()
 
 
-def _local(tensor: Tensor) -> Tensor:
-    """The part of a sharded tensor that lies here, the whole of any other."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+def _plain(tensor: Tensor) -> Iterator[Tensor]:
+    """What ``tensor`` is made of: the part of a sharded one that lies here, bits and scales of a quantised one."""
+    wrapper: Any = tensor
+    if not is_traceable_wrapper_subclass(wrapper):
+        yield tensor
+        return
+    for name in wrapper.__tensor_flatten__()[0]:
+        yield from _plain(getattr(wrapper, name))
 
 
 def _line(entry: dict[str, Any]) -> bytes:

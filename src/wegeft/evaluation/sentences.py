@@ -21,6 +21,7 @@ from wegeft.evaluation.samples import Sample
 from wegeft.progress import progress
 from wegeft.tasks.sentence_encoding import EncodedPair, SentenceEncoder
 from wegeft.training.sentence_objective import logits
+from wegeft.training.transfer import batch_to_device
 
 RULE, RULE_VERSION = "argmax", 1
 """The class of the largest logit, among equal ones the first; a score is the one output as it is."""
@@ -45,7 +46,7 @@ def predict(
 @torch.inference_mode()
 def _predict_batch(model: nn.Module, encoder: SentenceEncoder, examples: Sequence[EncodedPair]) -> list[float]:
     device = next(model.parameters()).device
-    logits_BK = logits(model, {name: tensor.to(device) for name, tensor in encoder.collate(examples).items()})
+    logits_BK = logits(model, batch_to_device(encoder.collate(examples), device))
     values_B = logits_BK[:, 0] if logits_BK.shape[1] == 1 else logits_BK.argmax(dim=-1)
     return [float(value) for value in values_B.tolist()]
 

@@ -8,12 +8,13 @@ Does not: quantise anything, or hold parameters of its own; it refers to the lay
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from wegeft.models.quantised import dequantised, is_quantised, with_input_gradient
 
 FUSED = ("qkv", "c_attn")
 """Last names of layers that hold the projections to queries, keys and values, a third of the rows each."""
@@ -150,19 +151,14 @@ class QuantisedLinear(Frozen):
 
     is_quantised = True
 
+    def __call__(self, x_NI: Tensor) -> Tensor:
+        """W x + b, (..., O)."""
+        return with_input_gradient(self.layer, self.layer, x_NI)
+
     @property
     def weight(self) -> Tensor:
         """W dequantised, (O, I): computed anew at every reading."""
-        stored = self.layer.weight
-        if hasattr(stored, "SCB"):  # bitsandbytes, 8 bits: one scale per row, kept by the layer after its first use
-            scale_O = stored.SCB if self.layer.state.SCB is None else self.layer.state.SCB
-            weight_OI: Tensor = stored.data * (scale_O / 127)[:, None]
-        elif hasattr(stored, "quant_state"):  # bitsandbytes, 4 bits
-            functional = importlib.import_module("bitsandbytes.functional")
-            weight_OI = functional.dequantize_4bit(stored.data, stored.quant_state)
-        else:
-            weight_OI = stored.detach().dequantize()
-        return weight_OI
+        return dequantised(self.layer)
 
     def product(self, x_NI: Tensor) -> Tensor:
         """W x without the bias, (..., O)."""
@@ -172,7 +168,7 @@ class QuantisedLinear(Frozen):
 def view_of(layer: nn.Module) -> Frozen | None:
     """The view of a linear layer; None for any other module."""
     if isinstance(layer, nn.Linear):
-        return QuantisedLinear(layer) if _is_quantised(layer.weight) else Frozen(layer)
+        return QuantisedLinear(layer) if is_quantised(layer.weight) else Frozen(layer)
     if (type(layer).__module__, type(layer).__name__) == ("transformers.pytorch_utils", "Conv1D"):
         return TransposedLinear(layer)
     return None
@@ -183,8 +179,3 @@ def parts_of(name: str, view: Frozen) -> dict[str, Frozen]:
     if name.rpartition(".")[2] not in FUSED or view.out_features % len(FUSED_PARTS):
         return {}
     return {f"{name}.{part}": Rows(view, index) for index, part in enumerate(FUSED_PARTS)}
-
-
-def _is_quantised(weight: Tensor) -> bool:
-    """Whether a weight is stored in fewer bits: torchao's tensors tell by their class, bitsandbytes' by their dtype."""
-    return type(weight).__module__.startswith("torchao.") or not weight.dtype.is_floating_point

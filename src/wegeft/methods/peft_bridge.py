@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wegeft.errors import UserError
 from wegeft.methods.base import Method, MethodConfig, match_names
+from wegeft.methods.frozen import view_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -145,7 +146,8 @@ def _is_layer_tuner(tuner: type) -> bool:
 
 
 def _can_merge(layer: BaseTunerLayer) -> bool:
-    """Whether the layer's class says how to fold."""
+    """Whether the layer's class says how to fold, and its weight is no quantised one, which would round it away."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    return type(layer).merge is not BaseTunerLayer.merge
+    view = view_of(layer.get_base_layer())
+    return type(layer).merge is not BaseTunerLayer.merge and not (view is not None and view.is_quantised)

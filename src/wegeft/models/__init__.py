@@ -51,7 +51,16 @@ def load(config: ModelConfig, device: "torch.device") -> Backbone:
     Raises:
         UserError: the weights cannot be had; the sentence says what was looked for.
     """
-    model, processor = _family(config).load(config, device)
+    if config.quantise is None:
+        model, processor = _family(config).load(config, device)
+        return Backbone(model, processor, config)
+    import torch
+
+    from wegeft.models.quantised import quantise
+
+    # By way of the host's memory, so that the device never holds the unquantised weights.
+    model, processor = _family(config).load(config, torch.device("cpu"))
+    quantise(model, config, device)
     return Backbone(model, processor, config)
 
 
@@ -88,5 +97,7 @@ def depth_key(config: ModelConfig) -> str:
 
 
 def count_parameters(model: "nn.Module") -> int:
-    """Number of parameters of ``model``; one that is used in several places counts once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Number of parameters of ``model``; one that is used in several places counts once, a packed one unpacked."""
+    from wegeft.models.quantised import values_of
+
+    return sum(values_of(parameter) for parameter in model.parameters())

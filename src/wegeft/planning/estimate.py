@@ -73,7 +73,7 @@ class Estimator:
         self._seen = list(seen)
         self._costs = costs or Costs()
         self._hardware = hardware
-        self._machines: dict[tuple[str, str, str], Machine] = {}
+        self._machines: dict[tuple[str, str, str, str | None], Machine] = {}
         self._by_recipe: dict[tuple[str, str], list[Observation]] = {}
         for one in self._seen:
             self._by_recipe.setdefault((one.machine, one.recipe), []).append(one)
@@ -91,7 +91,7 @@ class Estimator:
     def machine(self, config: RunConfig) -> Machine:
         """The machine to plan for: the one asked for, else where this backbone was run, else the usual one."""
         name = self._hardware if self._hardware != AUTO else self._usual(config)
-        key = (name, config.model.dtype, config.model.family)
+        key = (name, config.model.dtype, config.model.family, config.model.quantise)
         if key not in self._machines:
             self._machines[key] = fitted(assumed(*key[:2], measured=name in self._names), self._points(*key))
         return self._machines[key]
@@ -105,10 +105,10 @@ class Estimator:
         names = same or others or ["cpu"]
         return max(sorted(set(names)), key=names.count)
 
-    def _points(self, machine: str, dtype: str, family: str) -> list[Point]:
-        """One per kind of run on ``machine`` with backbones of ``family``, whose libraries are a part of the memory."""
+    def _points(self, machine: str, *kind_of_model: str | None) -> list[Point]:
+        """One per kind of run on ``machine`` with such backbones, whose libraries are a part of the memory."""
         kinds = [kind for (name, _), kind in by_kind(self._seen).items() if name == machine]
-        alike = [kind for kind in kinds if _kind_of(kind[0].config["model"]) == (dtype, family)]
+        alike = [kind for kind in kinds if _kind_of(kind[0].config["model"]) == kind_of_model]
         found = [point(kind) for kind in alike]
         return [one for one in found if one is not None]
 
@@ -199,8 +199,8 @@ def step_work(costs: Costs, subject: Subject, lengths: Lengths) -> StepWork | No
     return StepWork(micro * (batch / rows) + traced.optimiser, memory, traced)
 
 
-def _kind_of(model: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    return model.get("dtype"), model.get("family")
+def _kind_of(model: Mapping[str, Any]) -> tuple[str | None, ...]:
+    return model.get("dtype"), model.get("family"), model.get("quantise")
 
 
 def work_of(config: RunConfig, result: TrainingResult) -> dict[str, float] | None:

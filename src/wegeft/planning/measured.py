@@ -77,7 +77,7 @@ def step_recipe(config: Mapping[str, Any]) -> str:
     training = config["training"]
     sizes = [training.get(key) for key in ("batch_size", "micro_batch_size", "batching", "gradient_checkpointing")]
     names = [config[group]["name"] for group in ("task", "scale", "protocol", "model")]
-    return digest([names, method, config["model"].get("dtype"), sizes])
+    return digest([names, method, config["model"].get("dtype"), config["model"].get("quantise"), sizes])
 
 
 def observations(records: Iterable[Record]) -> list[Observation]:

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from wegeft import models
 from wegeft.config import ModelConfig
 from wegeft.methods.base import Method
+from wegeft.models.quantised import spared_bytes
 from wegeft.planning.work import Shape, Traced, Work
 
 
@@ -125,6 +126,7 @@ def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
     forward, backward, optimiser = (one + each * more for one, each in zip(last[0], step, strict=True))
     block = last[1] - seen[0][1] if len(seen) > 1 else 0.0
     trained = sum(_bytes(parameter) for parameter in method.trainable().values())
+    spared = round(spared_bytes(backbone, config))
     return Traced(
         forward=forward,
         backward=backward,
@@ -133,7 +135,7 @@ def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
         saved_of_a_block=block,
         saved_by_checkpoints=max(0.0, last[1] - block * (_SPEAKERS[-1] if len(seen) > 1 else 1)) + last[2] * depth,
         trained=trained,
-        weights=sum(_bytes(parameter) for parameter in backbone.parameters()) - trained,
+        weights=sum(_bytes(parameter) for parameter in backbone.parameters()) - trained - spared,
     )
 
 

@@ -31,6 +31,7 @@ SNAPSHOT_FILE = "SNAPSHOT.json"
 # the released package has made whole tables irreproducible (LLM-Adapters issue 26).
 KEY_PACKAGES = (
     "accelerate",
+    "bitsandbytes",
     "datasets",
     "hydra-core",
     "lm-eval",
@@ -41,6 +42,7 @@ KEY_PACKAGES = (
     "timm",
     "tokenizers",
     "torch",
+    "torchao",
     "torchvision",
     "transformers",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as ConsoleTable
 
-from wegeft.efficiency.figures import Figures
+from wegeft.efficiency.figures import COMPILED, Figures
 from wegeft.efficiency.report import Report, read_report
 from wegeft.errors import UserError
 from wegeft.records.store import Problem
@@ -30,7 +30,8 @@ HEADINGS = (
     Heading("parameters"),
     Heading("adapter (MiB)"),
 )
-_ON_TERMINAL = ("time / floor", "time ×", "memory ×", "step (ms)")
+COMPILED_HEADINGS = (Heading("compiled gain ×"), Heading("first step (s)"))
+_ON_TERMINAL = ("time / floor", "time ×", "memory ×", "step (ms)", "compiled gain ×", "first step (s)")
 
 
 def step_tables(folder: Path) -> tuple[list[Table], list[Problem]]:
@@ -47,7 +48,11 @@ def step_tables(folder: Path) -> tuple[list[Table], list[Problem]]:
 def step_table(report: Report) -> Table:
     """The table of one report, fastest contestant first."""
     ordered = sorted(report.contestants.items(), key=lambda item: item[1].step)
-    lines = tuple(Row(name, tuple(map(Cell, _texts(report, figures))), "ours") for name, figures in ordered)
+    compiled = any(name.endswith(COMPILED) for name in report.contestants)
+    lines = tuple(
+        Row(name, tuple(map(Cell, [*_texts(report, figures), *(_gain(report, name) if compiled else ())])), "ours")
+        for name, figures in ordered
+    )
     depth = "all layers" if report.layers is None else f"layers: {report.layers}"
     machine = report.provenance["hardware"]
     where = ", ".join(machine["gpus"]) or f"{machine['cpu']}, threads: {machine['threads']}"
@@ -59,9 +64,12 @@ def step_table(report: Report) -> Table:
             f"Backbone: {report.model}, {depth}, weights: {report.weights}",
             f"Hardware: {where}; load before: {report.load:.2f}",
         ),
-        headings=HEADINGS,
+        headings=(*HEADINGS, *(COMPILED_HEADINGS if compiled else ())),
         blocks=(Block("Medians of one process, all contestants in turns", lines),),
-        notes=(_NOTE.format(floor=report.floor, baseline=report.baseline, rate=report.peak_flops / 1e9),),
+        notes=(
+            _NOTE.format(floor=report.floor, baseline=report.baseline, rate=report.peak_flops / 1e9),
+            *([_COMPILED_NOTE] if compiled else []),
+        ),
         commands=(" ".join(["python", *report.command]),),
         commands_title="Command that measured this",
     )
@@ -74,6 +82,20 @@ _NOTE = (
     "product measured beside it ({rate:,.0f} GFLOP/s). Evaluation: forward passes with the method folded into the "
     "weights where it can be."
 )
+
+
+_COMPILED_NOTE = (
+    "Compiled: `training.compile`, every block by itself. Gain: the uncompiled step over the compiled one. The first "
+    "step compiles and enters no median. Evaluation is not compiled, as in a run."
+)
+
+
+def _gain(report: Report, name: str) -> Sequence[str]:
+    """The cells of :data:`COMPILED_HEADINGS`, empty for a contestant that is not compiled."""
+    figures, plain = report.contestants[name], report.contestants.get(name.removesuffix(COMPILED))
+    if plain is None or plain is figures or figures.compiling_seconds is None:
+        return "", ""
+    return f"{plain.step / figures.step:.3f}", f"{figures.compiling_seconds:.1f}"
 
 
 def _texts(report: Report, figures: Figures) -> Sequence[str]:

@@ -14,6 +14,7 @@ from wegeft.tasks.image_reader import ImageReader
 from wegeft.tasks.image_source import ImageExample
 from wegeft.tasks.image_transform import Draw, Normalisation, Transform
 from wegeft.training.objective import Batch, Batching
+from wegeft.training.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ImageObjective:
     def input(self, pixels_BHWC: Tensor, model: nn.Module) -> Tensor:
         """What ``model`` takes, (B, C, H, W), on its device and in its dtype."""
         first = next(model.parameters())
-        return self._normalisation(pixels_BHWC.to(first.device), first.dtype)
+        return self._normalisation(to_device(pixels_BHWC, first.device), first.dtype)
 
     def cross_entropy_sum(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         """The loss of given logits; a scalar in fp32."""

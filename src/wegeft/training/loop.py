@@ -35,6 +35,7 @@ from wegeft.training.order import global_batches, length_grouped_order
 from wegeft.training.regional import compiled_blocks
 from wegeft.training.result import TrainingResult
 from wegeft.training.schedule import learning_rate, steps_per_epoch, total_steps
+from wegeft.training.transfer import batch_to_device
 
 Item = TypeVar("Item")
 
@@ -242,7 +243,8 @@ def _accumulate_gradients(
     """
     model = method.backbone
     units, device = objective.units(batch), next(model.parameters()).device
-    total = 0.0
+    # A tensor, because a number would let the host wait for the GPU before it collates the next micro-batch.
+    total = torch.zeros((), dtype=torch.float64, device=device)
     micro_batches = list(_micro_batches(batch, micro_batch_size, world, in_step=is_sharded(model)))
     passes = len(micro_batches) * (2 if config.gradient_checkpointing else 1)
     # Sharded weights are whole only within the passes, so nothing can be computed from them for all of these.
@@ -250,14 +252,14 @@ def _accumulate_gradients(
     with once:
         for micro, weight in micro_batches:
             collated = objective.collate(micro, config.batching)
-            loss = objective.loss_sum(model, {name: tensor.to(device) for name, tensor in collated.items()})
+            loss = objective.loss_sum(model, batch_to_device(collated, device))
             loss = weight * loss / units
             loss.backward()
-            total += loss.item()
+            total += loss.detach()
     extra = method.extra_loss() if world.is_main else None  # once: gradients are summed over the processes
     if extra is not None:
         extra.backward()
-    return total
+    return total.item()
 
 
 def _micro_batches(

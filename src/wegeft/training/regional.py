@@ -6,13 +6,33 @@ of label positions) may do what compilers dislike. Only training steps are compi
 Does not: compile methods apart from the blocks that hold them, or choose a backend.
 """
 
+import os
+import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from wegeft.errors import UserError
+
+
+def check_compiler(device: torch.device, key: str) -> None:
+    """Raise a `UserError` that begins with ``key`` unless the machine has what compiling for ``device`` takes.
+
+    On a GPU Triton brings its own; on a CPU the generated C++ is compiled by the system's compiler.
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    missing = compiler if shutil.which(compiler) is None else None if header.is_file() else header.name
+    if device.type == "cpu" and missing:
+        raise UserError(
+            f"{key}: compiling for a CPU needs a C++ compiler and the headers of Python, and {missing} is not there; "
+            "on Debian or Ubuntu: apt-get install g++ python3-dev. CXX names another compiler."
+        )
 
 
 def repeated_blocks(model: nn.Module) -> list[nn.Module]:

@@ -37,6 +37,10 @@ def check(config: RunConfig, task: Task, method: Method, device: torch.device) -
         )
     if current().size > 1:
         raise UserError(f"evaluation.engine=vllm runs in one process, and this run has {current().size}; choose hf.")
+    if config.model.quantise is not None:
+        raise UserError(
+            f"evaluation.engine=vllm reads plain weights, and model.quantise={config.model.quantise}; choose hf."
+        )
     check_export(method, config)
     check_installed(config.evaluation.vllm_python)
     if device.type != "cuda":
