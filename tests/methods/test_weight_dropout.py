@@ -1,5 +1,6 @@
 """The product with a dropped-out frozen weight: its mask, its mean, its gradient."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -27,6 +28,14 @@ def test_the_mean_over_masks_is_the_weight() -> None:
     mean_OI = torch.stack([dropped_product(weight_OI, eye, 0.1) for _ in range(200)]).mean(0)
     assert abs(mean_OI.mean().item() - 1) < 0.003  # 400,000 entries of standard deviation 1/3
     assert (mean_OI - 1).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.99])
+def test_entries_are_dropped_with_the_exact_probability(p: float) -> None:
+    torch.manual_seed(0)
+    product = dropped_product(torch.ones(16_384, 256), torch.eye(256), p)
+    entries = product.numel()  # a byte alone would give 0 or 1/256, 25/256 or 26/256, 253/256 or 254/256
+    assert abs((product == 0).double().mean().item() - p) < 4 * (p * (1 - p) / entries) ** 0.5 + 1e-4
 
 
 def test_mask_is_new_at_each_call_and_repeats_with_the_seed() -> None:

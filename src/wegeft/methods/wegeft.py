@@ -86,7 +86,7 @@ class UpdateConfig(Strict):
     scaling: Literal["alpha_over_r", "alpha_over_sqrt_r", "one"]
     side: Literal["input", "output"]
     zero: Literal["phi", "psi"]
-    weight_dropout: float = Field(ge=0, lt=1)
+    weight_dropout: float = Field(ge=0, le=0.99)  # beyond, a byte is too short for the mask's threshold
     code_dropout: float = Field(ge=0, lt=1)
     bias: bool
     block: BlockName
