@@ -35,8 +35,9 @@ def dropped_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
 def _dropped_blocks(weight_OI: Tensor, seed: Tensor, p: float) -> Iterator[tuple[slice, Tensor]]:
     """Row blocks of W with entries dropped, each with its rows; the same for the same seed.
 
-    A block lasts until the next one is asked for. An entry is dropped where its random byte is below 256 p. The whole part of that is the threshold of every column,
-    and one more with the probability of its fraction, drawn anew for each block and column; so p is exact.
+    A block lasts until the next one is asked for. An entry is dropped where its random byte is below 256 p. The whole
+    part of that is the threshold of every column, and one more with the probability of its fraction, drawn anew for
+    each block and column; so p is exact.
     """
     rows = min(max(1, _BLOCK // weight_OI.shape[1]), weight_OI.shape[0])
     starts = range(0, weight_OI.shape[0], rows)
