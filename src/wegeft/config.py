@@ -82,7 +82,7 @@ class ModelConfig(Strict):
         if installed is None:
             raise ValueError(
                 f"model.quantise={node['quantise']} needs {' or '.join(QUANTISERS)}, and neither is installed: pip "
-                "install 'wegeft[quantised]', or name one in model.quantiser to plan for another machine"
+                "install '.[quantised]', or name one in model.quantiser to plan for another machine"
             )
         return {**node, "quantiser": installed}
 

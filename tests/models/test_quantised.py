@@ -1,6 +1,6 @@
 """Quantised backbones, with the libraries themselves: what is trained, kept, saved, refused and recorded.
 
-On a CPU. Tests of a library that is not installed are skipped; `pip install 'wegeft[quantised]'` installs both.
+On a CPU. Tests of a library that is not installed are skipped; `pip install '.[quantised]'` installs both.
 """
 
 import importlib.util
@@ -233,7 +233,7 @@ def test_the_library_that_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("neither")
 def test_without_a_library_one_sentence_says_what_to_install() -> None:
-    with pytest.raises(UserError, match=r"^model\.quantise=int8 needs bitsandbytes or torchao, .*wegeft\[quantised"):
+    with pytest.raises(UserError, match=r"^model\.quantise=int8 needs bitsandbytes or torchao, .*\.\[quantised"):
         run_config("model.quantise=int8")
 
 

@@ -66,7 +66,7 @@ def spared_bytes(model: nn.Module, config: ModelConfig) -> float:
 def check_library(config: ModelConfig) -> None:
     """Raise a `UserError` unless the library that ``config`` names is installed."""
     if importlib.util.find_spec(config.quantiser) is None:
-        raise UserError(f"model.quantiser={config.quantiser} is not installed: pip install 'wegeft[quantised]'.")
+        raise UserError(f"model.quantiser={config.quantiser} is not installed: pip install '.[quantised]'.")
 
 
 def is_quantised(weight: Tensor) -> bool:
