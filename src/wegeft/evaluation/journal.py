@@ -136,7 +136,9 @@ def _plain(tensor: Tensor) -> Iterator[Tensor]:
         yield tensor
         return
     for name in wrapper.__tensor_flatten__()[0]:
-        yield from _plain(getattr(wrapper, name))
+        part = getattr(wrapper, name)
+        if isinstance(part, Tensor):  # a sharded tensor also names the mesh of its devices
+            yield from _plain(part)
 
 
 def _line(entry: dict[str, Any]) -> bytes:
