@@ -34,7 +34,7 @@ def edited_inputs(x_NI: Tensor, pairs: Sequence[Pair], scale: float) -> tuple[Te
     flat_NI = x_NI.flatten(0, -2)
     factors = (factor for pair in pairs for factor in pair)
     edited: tuple[Tensor, ...] = _Edit.apply(flat_NI, scale, *factors)  # type: ignore[no-untyped-call]
-    return tuple(x_E.view_as(x_NI) for x_E in edited)
+    return tuple(edited_NI.view_as(x_NI) for edited_NI in edited)
 
 
 class _Edit(torch.autograd.Function):

@@ -179,9 +179,9 @@ class LLMAdaptersFiles(Source):
 class FilteredFiles(LLMAdaptersFiles):
     """Rows of files of which some do not qualify; a subclass says in :meth:`qualifying` which do."""
 
+    @abstractmethod
     def qualifying(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
         """The rows of a file that are asked or trained on, each with its number in the file."""
-        raise NotImplementedError
 
     def rows(self, subset: str, split: Split) -> Sequence[Row]:
         """See :meth:`Source.rows`."""
