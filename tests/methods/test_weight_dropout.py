@@ -95,3 +95,17 @@ def test_operator_is_registered_as_the_compiler_expects() -> None:
         (weight(), phi_IR, P),
         test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
     )
+
+
+def test_mask_does_not_depend_on_the_number_of_threads() -> None:
+    weight_OI, eye, found = weight(2100, 600), torch.eye(600, dtype=torch.float64), []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            torch.manual_seed(4)
+            found.append(dropped_product(weight_OI, eye, P))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)

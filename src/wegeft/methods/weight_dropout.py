@@ -9,7 +9,9 @@ Does not: reproduce the mask of the official code, which no seed could (another 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,45 +34,81 @@ def dropped_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
     return b_OR
 
 
-def _dropped_blocks(weight_OI: Tensor, seed: Tensor, p: float) -> Iterator[tuple[slice, Tensor]]:
-    """Row blocks of W with entries dropped, each with its rows; the same for the same seed.
+# What is done with the rows of W that a worker has drawn: (worker, rows, those rows with entries dropped).
+_Use = Callable[[int, slice, Tensor], Any]
 
-    A block lasts until the next one is asked for. An entry is dropped where its random byte is below 256 p. The whole
-    part of that is the threshold of every column, and one more with the probability of its fraction, drawn anew for
-    each block and column; so p is exact.
+
+def _each_block(weight_OI: Tensor, seed: Tensor, p: float, use: _Use) -> None:
+    """Give `use` row blocks of W with entries dropped; the same for the same seed.
+
+    An entry is dropped where its random byte is below 256 p. The whole part of that is the threshold of every column,
+    and one more with the probability of its fraction, drawn anew for each block and column; so p is exact. A block is
+    overwritten by the worker's next one.
     """
-    rows = min(max(1, _BLOCK // weight_OI.shape[1]), weight_OI.shape[0])
-    starts = range(0, weight_OI.shape[0], rows)
-    dropped_OI = weight_OI.new_empty(rows, weight_OI.shape[1])
-    masks = _masks_on_gpu if weight_OI.is_cuda else _masks_on_cpu
-    for start, kept_OI in zip(starts, masks(int(seed.item()), len(starts), dropped_OI, p), strict=True):
-        block_OI = weight_OI[start : start + rows]
-        count = block_OI.shape[0]
-        yield slice(start, start + count), torch.mul(block_OI, kept_OI[:count], out=dropped_OI[:count])
+    height, width = weight_OI.shape
+    rows = min(max(1, _BLOCK // width), height)
+    blocks = [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+    if weight_OI.is_cuda:
+        _blocks_on_gpu(weight_OI, blocks, int(seed.item()), p, use)
+        return
+
+    def work(worker: int) -> None:
+        mine = range(worker, len(blocks), workers)
+        # Grad mode belongs to a thread; the gradient of all this is an operator of its own.
+        with torch.no_grad():
+            _blocks_on_cpu(weight_OI, blocks, mine, int(seed.item()), p, partial(use, worker))
+
+    workers = _workers(weight_OI)
+    if workers == 1:
+        work(0)
+        return
+    threads = torch.get_num_threads()
+    # The mask is drawn by one thread, so that products shared by all threads would leave the others idle meanwhile.
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(work, range(workers)))
+    finally:
+        # What a worker sets is also what threads started later begin with.
+        torch.set_num_threads(threads)
 
 
-def _masks_on_gpu(seed: int, blocks: int, like_OI: Tensor, p: float) -> Iterator[Tensor]:
-    """Which entries of each block are kept; eight entries per random word."""
-    (rows, width), device = like_OI.shape, like_OI.device
+def _workers(weight_OI: Tensor) -> int:
+    """How many blocks are in work at the same time."""
+    return 1 if weight_OI.is_cuda else min(torch.get_num_threads(), -(-weight_OI.numel() // _BLOCK))
+
+
+def _blocks_on_gpu(weight_OI: Tensor, blocks: list[slice], seed: int, p: float, use: _Use) -> None:
+    """Eight entries per random word."""
+    rows, width, device = blocks[0].stop, weight_OI.shape[1], weight_OI.device
     generator = torch.Generator(device).manual_seed(seed)
     words_W = torch.empty(-(-rows * width // 8), dtype=torch.int64, device=device)
-    for _ in range(blocks):
+    dropped_OI = weight_OI.new_empty(rows, width)
+    for block in blocks:
         bytes_E = words_W.random_(-(2**63), None, generator=generator).view(torch.uint8)
         more_I = torch.rand(width, generator=generator, device=device) < 256 * p % 1
-        yield bytes_E[: rows * width].view(rows, width) >= int(256 * p) + more_I
+        kept_OI = bytes_E[: rows * width].view(rows, width) >= int(256 * p) + more_I
+        count = block.stop - block.start
+        use(0, block, torch.mul(weight_OI[block], kept_OI[:count], out=dropped_OI[:count]))
 
 
-def _masks_on_cpu(seed: int, blocks: int, like_OI: Tensor, p: float) -> Iterator[Tensor]:
-    """The same as ones and zeros, by NumPy, which draws twice as fast as torch and compares twenty times as fast."""
-    rows, width = like_OI.shape
-    stream = np.random.SFC64(seed)
-    generator = np.random.Generator(stream)
-    kept_OI = torch.empty_like(like_OI)
-    for _ in range(blocks):
+def _blocks_on_cpu(
+    weight_OI: Tensor, blocks: list[slice], mine: range, seed: int, p: float, use: Callable[[slice, Tensor], Any]
+) -> None:
+    """A worker's blocks, each with a random stream of its own, so that the mask does not depend on the workers.
+
+    By NumPy, which draws twice as fast as torch and compares twenty times as fast.
+    """
+    rows, width = blocks[0].stop, weight_OI.shape[1]
+    kept_OI, dropped_OI = weight_OI.new_empty(rows, width), weight_OI.new_empty(rows, width)
+    for number in mine:
+        stream = np.random.SFC64([seed, number])
         bytes_E = stream.random_raw(-(-rows * width // 8)).view(np.uint8)[: rows * width]
-        more_I = generator.random(width) < 256 * p % 1
+        more_I = np.random.Generator(stream).random(width) < 256 * p % 1
         mask_OI = bytes_E.reshape(rows, width) >= (int(256 * p) + more_I).astype(np.uint8)
-        yield kept_OI.copy_(torch.from_numpy(mask_OI.view(np.uint8)))
+        kept_OI.copy_(torch.from_numpy(mask_OI.view(np.uint8)))
+        block = blocks[number]
+        count = block.stop - block.start
+        use(block, torch.mul(weight_OI[block], kept_OI[:count], out=dropped_OI[:count]))
 
 
 @torch.library.custom_op("wegeft::dropped_product", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
@@ -78,8 +116,7 @@ def _forward(weight_OI: Tensor, phi_IR: Tensor, p: float) -> tuple[Tensor, Tenso
     # From the CPU's generator, whose state activation checkpointing restores before it computes a layer again.
     seed = torch.randint(2**62, (1,))
     b_OR = weight_OI.new_empty(weight_OI.shape[0], phi_IR.shape[1])
-    for rows, block_OI in _dropped_blocks(weight_OI, seed, p):
-        torch.mm(block_OI, phi_IR, out=b_OR[rows])
+    _each_block(weight_OI, seed, p, lambda _, rows, block_OI: torch.mm(block_OI, phi_IR, out=b_OR[rows]))
     return b_OR.div_(1 - p), seed
 
 
@@ -90,10 +127,9 @@ def _(weight_OI: Tensor, phi_IR: Tensor, p: float) -> tuple[Tensor, Tensor]:  # 
 
 @torch.library.custom_op("wegeft::dropped_product_backward", mutates_args=())
 def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float) -> Tensor:
-    grad_IR = weight_OI.new_zeros(weight_OI.shape[1], grad_OR.shape[1])
-    for rows, block_OI in _dropped_blocks(weight_OI, seed, p):
-        grad_IR.addmm_(block_OI.T, grad_OR[rows])
-    return grad_IR.div_(1 - p)
+    partial_KIR = weight_OI.new_zeros(_workers(weight_OI), weight_OI.shape[1], grad_OR.shape[1])
+    _each_block(weight_OI, seed, p, lambda k, rows, block_OI: partial_KIR[k].addmm_(block_OI.T, grad_OR[rows]))
+    return partial_KIR.sum(0).div_(1 - p)
 
 
 @_backward.register_fake
