@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,10 +62,15 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def save(figure: "Figure", stem: Path) -> None:
-    """Write ``stem``.svg and ``stem``.png without dates or program versions, and let go of the figure."""
+# What each form must not say, for the same input to give the same bytes: dates and program versions.
+_UNSAID: Final[dict[str, dict[str, None]]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+FORMS: Final = tuple(_UNSAID)
+
+
+def save(figure: "Figure", stem: Path, forms: Sequence[str] = FORMS) -> None:
+    """Write ``stem``.FORM for each of ``forms``, without dates or program versions, and let go of the figure."""
     import matplotlib.pyplot as plt
 
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
-    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
+    for form in forms:
+        figure.savefig(stem.with_suffix(f".{form}"), metadata=_UNSAID[form])
     plt.close(figure)

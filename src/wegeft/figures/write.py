@@ -4,16 +4,20 @@ A figure that would show fewer than two things is not drawn. Figures of an earli
 removed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wegeft.figures import draw
 from wegeft.figures.points import backbone_of, points
-from wegeft.figures.style import drawing, save
+from wegeft.figures.style import FORMS, drawing, save
 from wegeft.tables.definition import Definition
 from wegeft.tables.efficiency import RATIOS, fullest
 from wegeft.tables.rows import OurRow
 from wegeft.tables.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FEWEST_POINTS = 3
 """Two points are a comparison, which the table makes better."""
@@ -22,45 +26,53 @@ MOST_BARS = 12
 
 
 def render_figures(
-    tables: Iterable[Table], rows: Sequence[OurRow], definitions: Iterable[Definition], out: Path
+    tables: Iterable[Table],
+    rows: Sequence[OurRow],
+    definitions: Iterable[Definition],
+    out: Path,
+    forms: Sequence[str] = FORMS,
 ) -> list[str]:
-    """Draw every figure into ``out`` as SVG and PNG; returns their stems in order."""
+    """Draw every figure into ``out``, once in each of ``forms``; returns their stems in order."""
     out.mkdir(parents=True, exist_ok=True)
     names = {section.name for definition in definitions for section in definition.sections}
+    stems = []
     with drawing():
-        stems: list[str] = []
-        for table in tables:
-            if table.name in names:
-                stems += _of_results(table, out)
-            if table.name.startswith("efficiency"):
-                stems += _of_ratios(table, out)
-        stems += _of_rows(rows, out)
+        for stem, figure in _drawn(tables, rows, names):
+            save(figure, out / stem, forms)
+            stems.append(stem)
     for path in sorted([*out.glob("*.svg"), *out.glob("*.png")]):
         if path.stem not in stems:
             path.unlink()
     return stems
 
 
-def _of_results(table: Table, out: Path) -> list[str]:
-    stems = []
+Drawn = Iterator[tuple[str, "Figure"]]
+"""Figures as they are drawn, each with the stem of its file."""
+
+
+def _drawn(tables: Iterable[Table], rows: Sequence[OurRow], names: set[str]) -> Drawn:
+    for table in tables:
+        if table.name in names:
+            yield from _of_results(table)
+        if table.name.startswith("efficiency"):
+            yield from _of_ratios(table)
+    yield from _of_rows(rows)
+
+
+def _of_results(table: Table) -> Drawn:
     score = "mean score"
     for number, (backbone, found) in enumerate(points(table).items()):
         if len(found) >= FEWEST_POINTS:
-            stem = f"{table.name}_parameters_{number}"
-            save(draw.accuracy_against_parameters(f"{table.title}\n{backbone}", found, score), out / stem)
-            stems.append(stem)
+            title = f"{table.title}\n{backbone}"
+            yield f"{table.name}_parameters_{number}", draw.accuracy_against_parameters(title, found, score)
     for number, block in enumerate(table.blocks):
         ours = [row for row in block.rows if row.kind == "ours"]
         if 1 < len(ours) <= MOST_BARS:
-            stem = f"{table.name}_bars_{number}"
             title = f"{table.title}\n{backbone_of(block)}, standard deviation over seeds"
-            save(draw.bars(title, block, table.headings, "score"), out / stem)
-            stems.append(stem)
-    return stems
+            yield f"{table.name}_bars_{number}", draw.bars(title, block, table.headings, "score")
 
 
-def _of_ratios(table: Table, out: Path) -> list[str]:
-    stems = []
+def _of_ratios(table: Table) -> Drawn:
     names = [heading.text for heading in table.headings][: len(RATIOS)]
     for number, block in enumerate(table.blocks):
         values = {
@@ -69,29 +81,22 @@ def _of_ratios(table: Table, out: Path) -> list[str]:
         }
         values = {label: found for label, found in values.items() if found}
         if len(values) > 1:
-            stem = f"{table.name}_{number}"
-            save(draw.ratios(f"{table.title}\n{block.title}", values, "LoRA"), out / stem)
-            stems.append(stem)
-    return stems
+            yield f"{table.name}_{number}", draw.ratios(f"{table.title}\n{block.title}", values, "LoRA")
 
 
-def _of_rows(rows: Sequence[OurRow], out: Path) -> list[str]:
-    stems = []
+def _of_rows(rows: Sequence[OurRow]) -> Drawn:
     for place in sorted({_place(row) for row in rows}):
         mine = [row for row in rows if _place(row) == place]
         title = ", ".join(place)
         stem = "_".join(_safe(name) for name in place)
         rates = _rates(mine)
         if rates:
-            figure = draw.lines(f"Learning-rate sensitivity: {title}", rates, "learning rate", "mean score", log=True)
-            save(figure, out / f"{stem}_rates")
-            stems.append(f"{stem}_rates")
+            heading = f"Learning-rate sensitivity: {title}"
+            yield f"{stem}_rates", draw.lines(heading, rates, "learning rate", "mean score", log=True)
         curves = _curves(mine)
         if curves:
-            figure = draw.lines(f"Training loss, a line per seed: {title}", curves, "step", "loss", log=False)
-            save(figure, out / f"{stem}_loss")
-            stems.append(f"{stem}_loss")
-    return stems
+            heading = f"Training loss, a line per seed: {title}"
+            yield f"{stem}_loss", draw.lines(heading, curves, "step", "loss", log=False)
 
 
 def _place(row: OurRow) -> tuple[str, str, str, str]:

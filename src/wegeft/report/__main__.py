@@ -72,7 +72,7 @@ def _figures(rendering: Rendering) -> list[dict[str, Any]]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        stems = render_figures(rendering.tables, rendering.rows, rendering.definitions, folder)
+        stems = render_figures(rendering.tables, rendering.rows, rendering.definitions, folder, forms=("svg",))
         return [
             {"name": stem, "data": base64.b64encode((folder / f"{stem}.svg").read_bytes()).decode()} for stem in stems
         ]
