@@ -60,7 +60,9 @@ def finished(*overrides: str) -> tuple[dict[str, Any], list[Sample]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("merge", "name"), [("true", "v5"), ("false", "clean")], ids=["merged", "lora"])
+@pytest.mark.parametrize(
+    ("merge", "name"), [("true", "clean"), ("false", "clean"), ("true", "v5")], ids=["merged", "lora", "v5"]
+)
 def test_the_exported_method_gives_the_answers_of_this_process(
     merge: str, name: str, arguments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

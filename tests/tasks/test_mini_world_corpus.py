@@ -87,16 +87,14 @@ def test_no_document_asks_an_arithmetic_test_problem(tagged: Tagged) -> None:
 def test_every_token_of_every_row_was_seen_in_pretraining(tagged: Tagged, tokenizer: TokenizersBackend) -> None:
     backend = tokenizer.backend_tokenizer
     # The tokenizer never joins two pieces, so that the tokens of a text are those of its pieces.
-    pieces = re.compile(PIECES)
-    said = {piece for _, text in tagged for piece in pieces.findall(text)}
-    seen = {
-        token
-        for encoding in backend.encode_batch_fast(sorted(said), add_special_tokens=False)
-        for token in encoding.ids
-    }
+    pieces = {text: re.findall(PIECES, text) for _, text in tagged}
+    said = sorted({piece for found in pieces.values() for piece in found})
+    encodings = backend.encode_batch_fast(said, add_special_tokens=False)
+    tokens = {piece: encoding.ids for piece, encoding in zip(said, encodings, strict=True)}
     some = [text for _, text in tagged[:: len(tagged) // 1000]]
-    for encoding in backend.encode_batch_fast(some, add_special_tokens=False):
-        assert seen.issuperset(encoding.ids)
+    for text, encoding in zip(some, backend.encode_batch_fast(some, add_special_tokens=False), strict=True):
+        assert encoding.ids == [token for piece in pieces[text] for token in tokens[piece]]
+    seen = {token for ids in tokens.values() for token in ids}
     commonsense, arithmetic = MiniWorldSource("commonsense"), MiniWorldSource("arithmetic")
     texts = [f"{r['instruction']}\n{r['output']}" for s in commonsense.subsets for r in _all_rows(commonsense, s)]
     texts += [
