@@ -76,6 +76,9 @@ def test_table_shows_ratios_of_medians(folder: Path) -> None:
     ratios = {label: {h.text: cell.text for h, cell in cells.items()} for label, cells in texts.items()}
     assert ratios["frozen"]["time / floor"] == ratios["peft lora r=16"]["time ×"] == "1.000"
     assert ratios[LORA]["parameters ×"] == "1.000"
+    assert ratios["frozen"]["95 % of it"] == ratios["peft lora r=16"]["95 % of that"] == ""
+    low, high = map(float, ratios[LORA]["95 % of it"].split("–"))
+    assert low - 0.005 <= float(ratios[LORA]["time / floor"]) <= high + 0.005
     assert table.commands[0].startswith("python run.py +experiment=efficiency")
 
 

@@ -6,8 +6,11 @@ Does not: measure, or compare figures of two reports.
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as ConsoleTable
+from scipy.stats import bootstrap
 
 from wegeft.efficiency.figures import COMPILED, Figures
 from wegeft.efficiency.report import Report, read_report
@@ -17,7 +20,9 @@ from wegeft.tables.table import Block, Cell, Heading, Row, Table
 
 HEADINGS = (
     Heading("time / floor"),
+    Heading("95 % of it"),
     Heading("time ×"),
+    Heading("95 % of that"),
     Heading("memory ×"),
     Heading("parameters ×"),
     Heading("step (ms)"),
@@ -30,8 +35,9 @@ HEADINGS = (
     Heading("parameters"),
     Heading("adapter (MiB)"),
 )
+RESAMPLES = 4999
 COMPILED_HEADINGS = (Heading("compiled gain ×"), Heading("first step (s)"))
-_ON_TERMINAL = ("time / floor", "time ×", "memory ×", "step (ms)", "compiled gain ×", "first step (s)")
+_ON_TERMINAL = ("time / floor", "95 % of it", "time ×", "memory ×", "step (ms)", "compiled gain ×", "first step (s)")
 
 
 def step_tables(folder: Path) -> tuple[list[Table], list[Problem]]:
@@ -77,10 +83,10 @@ def step_table(report: Report) -> Table:
 
 _NOTE = (
     "A step is a forward pass to the last hidden state and a backward pass to the input. Floor: {floor}, nothing "
-    "trainable. × divides by {baseline}. Memory: on a GPU the peak of a step with the weights, else what is kept for "
-    "the backward pass. Utilisation: operations of the floor's step, per second, over those of one large matrix "
-    "product measured beside it ({rate:,.0f} GFLOP/s). Evaluation: forward passes with the method folded into the "
-    "weights where it can be."
+    "trainable. × divides by {baseline}. 95 %: interval of a ratio, bootstrapped over the rounds. Memory: on a GPU the "
+    "peak of a step with the weights, else what is kept for the backward pass. Utilisation: operations of the floor's "
+    "step, per second, over those of one large matrix product measured beside it ({rate:,.0f} GFLOP/s). Evaluation: "
+    "forward passes with the method folded into the weights where it can be."
 )
 
 
@@ -98,13 +104,45 @@ def _gain(report: Report, name: str) -> Sequence[str]:
     return f"{plain.step / figures.step:.3f}", f"{figures.compiling_seconds:.1f}"
 
 
+def ratio_interval(ours_R: Sequence[float], theirs_R: Sequence[float]) -> tuple[float, float]:
+    """A 95 % interval of the ratio of two medians over the same rounds: percentiles of a paired bootstrap, seeded.
+
+    Paired, since what slows a machine down for a while slows down both.
+
+    Raises:
+        ValueError: the two have different numbers of rounds.
+    """
+    if len(ours_R) != len(theirs_R):
+        raise ValueError(f"{len(ours_R)} and {len(theirs_R)} rounds: a ratio needs the same ones")
+    if len(ours_R) == 1 or list(ours_R) == list(theirs_R):
+        ratio = ours_R[0] / theirs_R[0]
+        return ratio, ratio
+
+    def ratio_of_medians(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        return np.median(a, axis=axis) / np.median(b, axis=axis)
+
+    found = bootstrap(
+        (ours_R, theirs_R), ratio_of_medians, paired=True, n_resamples=RESAMPLES, method="percentile", rng=0
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _interval(ours: Figures, theirs: Figures) -> str:
+    if ours is theirs:
+        return ""
+    low, high = ratio_interval(ours.step_seconds, theirs.step_seconds)
+    return f"{low:.2f}–{high:.2f}"
+
+
 def _texts(report: Report, figures: Figures) -> Sequence[str]:
     """The cells of one contestant."""
     floor, base = report.contestants[report.floor], report.contestants[report.baseline]
     reserved = figures.peak_reserved_bytes
     return (
         f"{figures.step / floor.step:.3f}",
+        _interval(figures, floor),
         f"{figures.step / base.step:.3f}",
+        _interval(figures, base),
         f"{figures.memory / base.memory:.3f}",
         f"{figures.trainable / base.trainable:.3f}" if base.trainable else "",
         f"{figures.step * 1e3:,.1f}",
