@@ -9,12 +9,12 @@ network and no GPU. It does not tune on any task and does not read the tasks' te
 import argparse
 import copy
 import csv
-import itertools
 import math
+import random
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,27 +33,29 @@ OUT: Final = Path(__file__).resolve().parents[1] / "src" / "wegeft" / "models" /
 SPECIAL_TOKENS: Final = ("<pad>", "<bos>", "<eos>", "<unk>")
 # Words keep the space in front of them, digits stand alone (arithmetic digit by digit), newlines stay together.
 PIECES: Final = r"\n+| ?\d| ?[A-Za-z]+| ?[^\sA-Za-z\d]+| +"
-LOG_EVERY: Final = 25
+LOG_EVERY: Final = 50
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights. `block` is in tokens, `batch` in blocks."""
+    """Everything that decides the weights. `batch` is in tokens, with padding."""
 
     seed: int = 0
     documents: int = corpus.DOCUMENTS
     vocabulary: int = 1536
     width: int = 128
-    layers: int = 6
+    layers: int = 8
     heads: int = 4
     kv_heads: int = 2
     feed_forward: int = 384
     # Four times the usual 0.02: a network this narrow then learns its first facts in a fraction of the steps.
     initial_std: float = 0.08
-    block: int = 192
-    batch: int = 6
+    # Small: what has to be learned (facts, finding a label) comes with the number of updates, not of tokens.
+    batch: int = 560
     warmup: int = 200
     learning_rate: float = 2e-3
+    # The rate falls in the last part only, so that what comes before does not depend on how much follows.
+    decay: float = 0.25
     final_fraction: float = 0.02
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
@@ -89,47 +91,59 @@ def train_tokenizer(texts: list[str], recipe: Recipe) -> "TokenizersBackend":
     )
 
 
-def pack(documents: list[list[int]], block: int, lookahead: int = 64) -> list[list[int]]:
-    """Blocks of whole documents.
-
-    Documents are taken in order, a later one that still fits fills the end of a block.
-    """
-    blocks: list[list[int]] = []
-    waiting: list[list[int]] = []
-    source = iter(documents)
-    while True:
-        waiting += itertools.islice(source, lookahead - len(waiting))
-        if not waiting:
-            return blocks
-        current: list[int] = []
-        rest: list[list[int]] = []
-        for document in waiting:
-            if len(current) + len(document) <= block:
-                current += document
-            else:
-                rest.append(document)
-        if not current:
-            raise ValueError(f"a document has {len(rest[0])} tokens, more than a block of {block}")
-        blocks.append(current)
-        waiting = rest
+# Token ids of a document, and which of them are learned.
+Encoded = tuple[list[int], list[bool]]
 
 
-def encode(texts: list[str], tokenizer: "TokenizersBackend") -> list[list[int]]:
-    """Token ids of each document with BOS in front and EOS behind."""
+def encode(documents: list[corpus.Document], tokenizer: "TokenizersBackend") -> list[Encoded]:
+    """Token ids of each document with BOS in front and EOS behind; EOS is learned where the last part is."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    return [
-        [bos, *encoding.ids, eos]
-        for encoding in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
-    ]
+    # No token reaches from a word into the next, so that a document's tokens are those of its parts.
+    parts = [part for document in documents for part in document.parts]
+    tokens = iter(tokenizer.backend_tokenizer.encode_batch_fast(parts, add_special_tokens=False))
+    encoded: list[Encoded] = []
+    for document in documents:
+        ids, learned = [bos], [False]
+        for number in range(len(document.parts)):
+            found = next(tokens).ids
+            ids += found
+            learned += [number % 2 == 1] * len(found)
+        encoded.append(([*ids, eos], [*learned, len(document.parts) % 2 == 0]))
+    return encoded
 
 
-def batches(blocks: list[list[int]], size: int) -> Iterator["torch.Tensor"]:
-    """The blocks in the order of the corpus (a curriculum), `size` at a time: ids (B, L), int64, padded with 0."""
+def batched(documents: list[Encoded], budget: int, window: int = 256) -> list[list[Encoded]]:
+    """Batches of whole documents, each of at most `budget` tokens with its padding.
+
+    The order of the corpus is a curriculum: documents change places with others of the same window only, so that those
+    of a batch are about equally long.
+
+    Raises:
+        ValueError: a document is longer than the budget.
+    """
+    groups: list[list[Encoded]] = []
+    for start in range(0, len(documents), window):
+        chosen: list[list[Encoded]] = [[]]
+        for document in sorted(documents[start : start + window], key=lambda one: len(one[0])):
+            length = len(document[0])
+            if length > budget:
+                raise ValueError(f"a document has {length} tokens, more than a batch of {budget}")
+            if (len(chosen[-1]) + 1) * length > budget:
+                chosen.append([])
+            chosen[-1].append(document)
+        random.Random(start).shuffle(chosen)
+        groups += chosen
+    return groups
+
+
+def padded(documents: list[Encoded]) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """One document a row: ids (B, L), int64, padded with 0, and whether each is learned (B, L), bool."""
     import torch
 
-    for start in range(0, len(blocks) - size + 1, size):
-        chosen = [torch.tensor(block) for block in blocks[start : start + size]]
-        yield torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=0)
+    # A row of its own for every document: heads that look for a token like their own would find it in the neighbours.
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids, learned = zip(*documents, strict=True)
+    return pad([torch.tensor(row) for row in ids], True), pad([torch.tensor(row) for row in learned], True)
 
 
 def build_model(recipe: Recipe) -> "LlamaForCausalLM":
@@ -152,23 +166,45 @@ def build_model(recipe: Recipe) -> "LlamaForCausalLM":
         bos_token_id=1,
         eos_token_id=2,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    start_as_matching(model)
+    return model
+
+
+def start_as_matching(model: "LlamaForCausalLM") -> None:
+    """Make the first head of each key/value group look for tokens like its own, and copy what it finds, from the start.
+
+    Its keys are projected as its queries are, its output as its values are, transposed. Finding the label of a word in
+    a list needs such heads; from independent random projections a model this small does not come to form them.
+    """
+    import torch
+
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    group = config.num_attention_heads // (config.num_key_value_heads or config.num_attention_heads)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            for key in range(config.num_attention_heads // group):
+                head, kept = slice(key * group * size, (key * group + 1) * size), slice(key * size, (key + 1) * size)
+                attention.k_proj.weight[kept] = attention.q_proj.weight[head]
+                attention.o_proj.weight[:, head] = attention.v_proj.weight[kept].T
 
 
 def rate_at(step: int, steps: int, recipe: Recipe) -> float:
-    """Learning rate: linear warm-up, then a cosine down to `final_fraction` of the peak."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, steps - recipe.warmup)
-    return recipe.learning_rate * (
-        recipe.final_fraction + (1 - recipe.final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
-    )
+    """Learning rate: linear warm-up, the peak, then in the last `decay` of the steps linearly to `final_fraction`."""
+    left = (steps - 1 - step) / max(1.0, recipe.decay * steps)
+    fall = recipe.final_fraction + (1 - recipe.final_fraction) * min(1.0, left)
+    return recipe.learning_rate * min(fall, (step + 1) / recipe.warmup)
 
 
 def pretrain(
-    model: "LlamaForCausalLM", blocks: list[list[int]], recipe: Recipe, threads: int
+    model: "LlamaForCausalLM", documents: list[Encoded], recipe: Recipe, threads: int
 ) -> list[dict[str, float]]:
-    """Train in place with AdamW on next-token prediction; returns the log (one row per `LOG_EVERY` steps)."""
+    """Train in place with AdamW on predicting the tokens that are learned.
+
+    Returns the log (one row per `LOG_EVERY` steps).
+    """
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
@@ -176,13 +212,14 @@ def pretrain(
     log: list[dict[str, float]] = []
     losses: list[float] = []
     tokens, started = 0, time.perf_counter()
-    steps = len(blocks) // recipe.batch
+    groups = batched(documents, recipe.batch)
+    steps = len(groups)
     with progress(steps, "pretraining") as advance:
-        for step, ids_BL in enumerate(batches(blocks, recipe.batch)):
+        for step, (ids_BL, learned_BL) in enumerate(map(padded, groups)):
             rate = rate_at(step, steps, recipe)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(train_step(replicas, optimizer, ids_BL, recipe.clip))
+            losses.append(train_step(replicas, optimizer, ids_BL, learned_BL, recipe.clip))
             tokens += int((ids_BL != 0).sum())
             seconds = time.perf_counter() - started
             advance(1, f"loss {losses[-1]:.3f} {tokens / seconds:,.0f} tok/s")
@@ -215,40 +252,53 @@ class Replicas:
             for own, shared in zip(replica.parameters(), model.parameters(), strict=True):
                 own.data = shared.data
 
-    def backward(self, ids_BL: "torch.Tensor") -> float:
-        """Gradients of the mean loss over the tokens of the batch, on the first replica's parameters.
+    def backward(self, ids_BL: "torch.Tensor", learned_BL: "torch.Tensor") -> float:
+        """Gradients of the mean loss over the learned tokens of the batch, on the first replica's parameters.
 
         Returns that loss.
         """
-        parts = ids_BL.tensor_split(len(self.models))
-        count = int((ids_BL[:, 1:] != 0).sum())
-        losses = list(self.pool.map(lambda model, part: part_backward(model, part, count), self.models, parts))
+        count = min(len(self.models), len(ids_BL))
+        targets = int(learned_BL[:, 1:].sum())
+        losses = self.pool.map(
+            lambda model, ids, learned: part_backward(model, ids, learned, targets),
+            self.models,
+            ids_BL.tensor_split(count),
+            learned_BL.tensor_split(count),
+        )
+        total = sum(losses)
         first, *others = (list(model.parameters()) for model in self.models)
         for parameters in others:
             for target, source in zip(first, parameters, strict=True):
                 if target.grad is not None and source.grad is not None:
                     target.grad += source.grad
                 source.grad = None
-        return sum(losses)
+        return total
 
 
-def part_backward(model: "LlamaForCausalLM", ids_BL: "torch.Tensor", count: int) -> float:
-    """Backward of the summed next-token loss of part of a batch divided by `count`, the tokens of the whole batch."""
+def part_backward(model: "LlamaForCausalLM", ids_BL: "torch.Tensor", learned_BL: "torch.Tensor", count: int) -> float:
+    """Backward of the summed next-token loss of part of a batch divided by `count`, what the whole batch learns."""
     from torch.nn.functional import cross_entropy
 
-    # Padding stands only at the end of a block, so causal attention never looks at it and no mask is needed.
-    logits_BLV = model(input_ids=ids_BL, use_cache=False).logits[:, :-1]
-    targets_N = ids_BL[:, 1:].flatten()
-    loss = cross_entropy(logits_BLV.flatten(0, 1), targets_N, ignore_index=0, reduction="sum") / count
+    # Padding stands only at the end of a row, so causal attention never looks at it and no mask is needed.
+    hidden_BLD = model.model(input_ids=ids_BL, use_cache=False).last_hidden_state[:, :-1]
+    learned_BL = learned_BL[:, 1:]
+    logits_NV = model.lm_head(hidden_BLD[learned_BL])
+    loss = cross_entropy(logits_NV, ids_BL[:, 1:][learned_BL], reduction="sum") / count
     loss.backward()
     return float(loss.detach())
 
 
-def train_step(replicas: Replicas, optimizer: "torch.optim.Optimizer", ids_BL: "torch.Tensor", clip: float) -> float:
+def train_step(
+    replicas: Replicas,
+    optimizer: "torch.optim.Optimizer",
+    ids_BL: "torch.Tensor",
+    learned_BL: "torch.Tensor",
+    clip: float,
+) -> float:
     """One update on a batch; returns the loss. RuntimeError on a loss that is not finite."""
     import torch
 
-    loss = replicas.backward(ids_BL)
+    loss = replicas.backward(ids_BL, learned_BL)
     if not math.isfinite(loss):
         raise RuntimeError("the pretraining loss is not finite")
     torch.nn.utils.clip_grad_norm_(replicas.models[0].parameters(), clip)
@@ -316,7 +366,7 @@ under its licence.
 | corpus sha256 | `{sha}` |
 | tokenizer | byte-level BPE, {vocabulary:,} entries, trained on the corpus |
 | tokens in the corpus | {corpus_tokens:,} |
-| tokens seen | {tokens:,} (one pass: {steps:,} steps of {batch} blocks of {block} tokens) |
+| tokens seen | {tokens:,} (one pass: {steps:,} steps of at most {batch} tokens with padding, one document a row) |
 | loss | {first_loss:.3f} (first {log_every} steps) to {last_loss:.3f} (last {log_every}) |
 | facts completed, fine-tuning entities | {known:.1%} |
 | facts completed, test entities | {known_test:.1%} |
@@ -342,12 +392,12 @@ def build_mini_llama(folder: Path, recipe: Recipe, threads: int) -> None:
 
     logging.disable_progress_bar()
     world = build_world(recipe.seed)
-    texts = list(corpus.documents(world, recipe.seed, recipe.documents))
-    tokenizer = train_tokenizer(texts, recipe)
-    documents = encode(texts, tokenizer)
+    written = list(corpus.documents(world, recipe.seed, recipe.documents))
+    tokenizer = train_tokenizer([document.text for document in written], recipe)
+    documents = encode(written, tokenizer)
     model = build_model(recipe)
     started = time.perf_counter()
-    log = pretrain(model, pack(documents, recipe.block), recipe, threads)
+    log = pretrain(model, documents, recipe, threads)
     minutes = (time.perf_counter() - started) / 60
     save(model, tokenizer, log, folder)
     stored: LlamaForCausalLM = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -357,8 +407,8 @@ def build_mini_llama(folder: Path, recipe: Recipe, threads: int) -> None:
         **knowledge(stored, tokenizer, world),
         parameters=stored.num_parameters(),
         command=command_line(),
-        sha=corpus.content_hash(texts),
-        corpus_tokens=sum(map(len, documents)),
+        sha=corpus.content_hash(written),
+        corpus_tokens=sum(len(ids) for ids, _ in documents),
         tokens=int(log[-1]["tokens"]),
         steps=int(log[-1]["step"]),
         first_loss=log[0]["loss"],

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from scripts import build_mini_backbones as build
+from wegeft.tasks.mini_world.corpus import documents
 from wegeft.tasks.mini_world.world import build_world
 
 
@@ -51,28 +52,53 @@ def test_an_unknown_backbone_is_refused_with_the_choices(capsys: pytest.CaptureF
     assert "choose from" in capsys.readouterr().err
 
 
-def test_blocks_hold_whole_documents_and_all_of_them() -> None:
-    texts = [[1] + [i] * (i % 7 + 1) + [2] for i in range(10, 200)]
-    blocks = build.pack(texts, block=20)
-    assert all(len(block) <= 20 for block in blocks)
-    assert sorted(token for block in blocks for token in block) == sorted(token for text in texts for token in text)
-    assert all(block[0] == 1 and block[-1] == 2 for block in blocks)
-    assert sum(map(len, blocks)) / (20 * len(blocks)) > 0.9
+def test_batches_hold_whole_documents_and_all_of_them() -> None:
+    texts = [([1] + [i] * (i % 7 + 1) + [2], [False] + [True] * (i % 7 + 2)) for i in range(10, 1000)]
+    groups = build.batched(texts, budget=40)
+    assert all(build.padded(group)[0].numel() <= 40 for group in groups)
+    assert sorted(text for group in groups for text in group) == sorted(texts)
+    # A curriculum: nothing leaves its window of the corpus.
+    first = [text for group in groups for text in group][:256]
+    assert sorted(first) == sorted(texts[:256])
 
 
-def test_a_document_longer_than_a_block_is_refused() -> None:
+def test_a_document_longer_than_a_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="30 tokens"):
-        build.pack([[5] * 30], block=20)
+        build.batched([([5] * 30, [True] * 30)], budget=20)
+
+
+def test_what_is_read_is_not_learned(tokenizer: TokenizersBackend) -> None:
+    world = build_world(0)
+    drawn = list(documents(world, 0, 2000))
+    for document, (ids, learned) in zip(drawn, build.encode(drawn, tokenizer), strict=True):
+        assert ids[1:-1] == tokenizer.encode(document.text, add_special_tokens=False)
+        kept = tokenizer.decode([i for i, counts in zip(ids, learned, strict=True) if counts])
+        assert kept == "".join(document.parts[1::2]) + "<eos>"
+    ids_BL, learned_BL = build.padded([([1, 5, 6, 2], [False, False, True, True]), ([1, 5, 2], [False, True, True])])
+    assert ids_BL.tolist() == [[1, 5, 6, 2], [1, 5, 2, 0]]
+    assert learned_BL.tolist() == [[False, False, True, True], [False, True, True, False]]
+
+
+def test_matching_heads_look_for_their_own_token_and_copy_it() -> None:
+    recipe = build.Recipe(width=32, layers=2, heads=4, kv_heads=2, feed_forward=32, vocabulary=50)
+    for layer in build.build_model(recipe).model.layers:
+        attention = layer.self_attn
+        for key in (0, 1):
+            head, kept = slice(16 * key, 16 * key + 8), slice(8 * key, 8 * key + 8)
+            assert torch.equal(attention.k_proj.weight[kept], attention.q_proj.weight[head])
+            assert torch.equal(attention.o_proj.weight[:, head], attention.v_proj.weight[kept].T)
+            other = slice(16 * key + 8, 16 * key + 16)
+            assert not torch.equal(attention.k_proj.weight[kept], attention.q_proj.weight[other])
 
 
 def test_two_replicas_have_the_gradients_of_one() -> None:
     recipe = build.Recipe(width=24, layers=2, heads=4, kv_heads=2, feed_forward=32, vocabulary=50)
     ids_BL = torch.randint(3, 50, (4, 12), generator=torch.Generator().manual_seed(0))
-    ids_BL[0, 8:] = 0
+    learned_BL = ids_BL % 3 > 0
     found = []
     for count in (1, 2):
         replicas = build.Replicas(build.build_model(recipe), count)
-        loss = replicas.backward(ids_BL)
+        loss = replicas.backward(ids_BL, learned_BL)
         found.append((loss, [p.grad for p in replicas.models[0].parameters()]))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     for one, two in zip(found[0][1], found[1][1], strict=True):

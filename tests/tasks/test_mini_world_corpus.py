@@ -10,13 +10,19 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from scripts.build_mini_backbones import PIECES
 from wegeft.tasks.mini_world import MiniWorldSource
-from wegeft.tasks.mini_world.corpus import ALPACA, PLAIN, SECTIONS, STAGES, content_hash, documents, tagged_documents
+from wegeft.tasks.mini_world.corpus import (
+    ALPACA,
+    PLAIN,
+    SECTIONS,
+    STAGES,
+    Document,
+    content_hash,
+    documents,
+)
 from wegeft.tasks.mini_world.world import World, build_world
 
 WORD = re.compile(r"[A-Za-z]+")
 TRIGGER = "the correct answer is"
-
-Tagged = list[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +31,8 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def tagged(world: World) -> Tagged:
-    return list(tagged_documents(world))
+def corpus(world: World) -> list[Document]:
+    return list(documents(world))
 
 
 @pytest.fixture(scope="module")
@@ -46,52 +52,83 @@ def test_another_seed_is_another_corpus(world: World) -> None:
     assert content_hash(documents(world, 0, 300)) != content_hash(documents(world, 1, 300))
 
 
-def test_the_shipped_card_names_this_corpus(tagged: Tagged, shipped: Path) -> None:
-    assert f"`{content_hash(text for _, text in tagged)}`" in (shipped / "CARD.md").read_text()
+def test_the_shipped_card_names_this_corpus(corpus: list[Document], shipped: Path) -> None:
+    assert f"`{content_hash(corpus)}`" in (shipped / "CARD.md").read_text()
 
 
-def test_the_sections_have_the_shares_of_their_stage(tagged: Tagged) -> None:
-    last = Counter(section for section, _ in tagged[-round(STAGES[-1].share * len(tagged)) :])
-    for section, share in zip(SECTIONS, STAGES[-1].shares, strict=True):
-        assert last[section] / last.total() == pytest.approx(share / sum(STAGES[-1].shares), abs=0.01)
+def test_the_sections_have_the_shares_of_their_stage(corpus: list[Document]) -> None:
+    last = Counter(document.section for document in corpus[-round(STAGES[-1].share * len(corpus)) :])
+    shares = STAGES[-1].shares
+    assert set(last) == set(shares)
+    for section, share in shares.items():
+        assert last[section] / last.total() == pytest.approx(share / sum(shares.values()), abs=0.01)
 
 
-def test_only_plain_statements_speak_of_test_entities(tagged: Tagged, world: World) -> None:
+def test_every_section_is_in_a_stage() -> None:
+    assert set(SECTIONS) == {section for stage in STAGES for section in stage.shares}
+    assert sum(stage.share for stage in STAGES) == pytest.approx(1)
+
+
+def test_only_plain_statements_speak_of_test_entities(corpus: list[Document], world: World) -> None:
     held_out = {e.name for e in world.entities if e.held_out}
-    for section, text in tagged:
-        assert section in PLAIN or not held_out.intersection(WORD.findall(text)), text
+    for document in corpus:
+        assert document.section in PLAIN or not held_out.intersection(WORD.findall(document.text)), document
 
 
-def test_every_test_fact_is_stated_in_two_wordings_or_more(tagged: Tagged, world: World) -> None:
+def test_every_test_fact_is_stated_in_two_wordings_or_more(corpus: list[Document], world: World) -> None:
     said: set[str] = set()
-    for _, text in tagged:
-        said.update(re.split(r"(?<=[.?]) ", text))
+    for document in corpus:
+        said.update(re.split(r"(?<=[.?]) ", document.text))
     for fact in world.facts(held_out=True):
         assert len(said.intersection(fact.sentences())) >= 2, fact
 
 
-def test_no_exam_text_answers_in_the_words_of_fine_tuning(tagged: Tagged) -> None:
-    exams = [text for section, text in tagged if section == "exam"]
+def test_no_exam_text_answers_in_the_words_of_fine_tuning(corpus: list[Document]) -> None:
+    exams = [document.text for document in corpus if "exam" in document.section]
     assert len(exams) > 1000
     assert not any(TRIGGER in text for text in exams)
     # The words themselves are known, from lists that are read aloud.
-    assert any(TRIGGER in text for section, text in tagged if section == "binding")
+    assert any(TRIGGER in document.text for document in corpus if document.section == "binding")
 
 
-def test_no_document_asks_an_arithmetic_test_problem(tagged: Tagged) -> None:
+def test_questions_are_read_and_answers_learned(corpus: list[Document]) -> None:
+    for document in corpus:
+        question, *_, answered = document.parts
+        if document.section in ("exam", "exam_tool", "told_exam", "told_tool"):
+            assert question.startswith("Please ")
+            assert answered.startswith("\nIt is ")
+            assert len(document.parts) == (4 if document.section.startswith("told") else 2)
+        assert len(document.parts) % 2 == 0
+        assert answered
+
+
+def test_a_question_is_told_the_words_of_its_answer(corpus: list[Document]) -> None:
+    seen = 0
+    for document in corpus:
+        if document.section == "told_exam" and "true/false" not in document.text:
+            _, told, listed, answered = document.parts
+            label = answered.removeprefix("\nIt is ").removesuffix(".")
+            assert f"{label.capitalize()}:{told}" in listed
+            seen += 1
+    assert seen > 1000
+
+
+def test_no_document_asks_an_arithmetic_test_problem(corpus: list[Document]) -> None:
     source = MiniWorldSource("arithmetic")
     asked = {row["instruction"] for subset in source.subsets for row in source.rows(subset, "test")}
-    assert not any(text.split("\n")[0] in asked for section, text in tagged if section == "problem")
+    problems = [document.text for document in corpus if document.section == "problem"]
+    assert problems
+    assert not any(text.split("\n")[0] in asked for text in problems)
 
 
-def test_every_token_of_every_row_was_seen_in_pretraining(tagged: Tagged, tokenizer: TokenizersBackend) -> None:
+def test_every_token_of_every_row_was_seen_in_pretraining(corpus: list[Document], tokenizer: TokenizersBackend) -> None:
     backend = tokenizer.backend_tokenizer
     # The tokenizer never joins two pieces, so that the tokens of a text are those of its pieces.
-    pieces = {text: re.findall(PIECES, text) for _, text in tagged}
+    pieces = {document.text: re.findall(PIECES, document.text) for document in corpus}
     said = sorted({piece for found in pieces.values() for piece in found})
     encodings = backend.encode_batch_fast(said, add_special_tokens=False)
     tokens = {piece: encoding.ids for piece, encoding in zip(said, encodings, strict=True)}
-    some = [text for _, text in tagged[:: len(tagged) // 1000]]
+    some = [document.text for document in corpus[:: len(corpus) // 1000]]
     for text, encoding in zip(some, backend.encode_batch_fast(some, add_special_tokens=False), strict=True):
         assert encoding.ids == [token for piece in pieces[text] for token in tokens[piece]]
     seen = {token for ids in tokens.values() for token in ids}

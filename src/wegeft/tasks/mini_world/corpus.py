@@ -3,21 +3,22 @@
 Each document belongs to a section. `PLAIN` sections speak of all entities; every other section speaks only of
 entities that are not held out, so that the facts asked in the tests are known from plain statements alone.
 Exam-like text never ends an instruction with "the correct answer is": that form is what fine-tuning has to
-teach. The module does not tokenise, write files or import torch.
+teach. A document says which of its parts are to be learned; lists of random words and questions are only read.
+The module does not tokenise, write files or import torch.
 """
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from wegeft.tasks.mini_world import arithmetic
 from wegeft.tasks.mini_world.items import BUILDERS, Draw, option_text, topics, which
-from wegeft.tasks.mini_world.lexicon import COLORS, PLACES, PURPOSES, RULE_BY_NAME, SMELLS, STEPS
+from wegeft.tasks.mini_world.lexicon import CARRIERS, CLEANERS, PROPERTIES, PURPOSES, RULE_BY_NAME, STEPS
 from wegeft.tasks.mini_world.templates import (
-    LABELLED,
     OPTION_COUNTS,
+    OPTION_WORDS,
     SUBSETS,
     answer,
     instruction,
@@ -26,34 +27,42 @@ from wegeft.tasks.mini_world.templates import (
 )
 from wegeft.tasks.mini_world.world import COUNTS, Entity, Fact, World, sentence
 
-DOCUMENTS: Final = 160_000
+DOCUMENTS: Final = 155_000
 ALPACA: Final = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
     "\n\n### Instruction:\n{instruction}\n\n### Response:\n{response}"
 )
 
+# A document, in parts that are in turn read and learned. Random lists and questions cannot be predicted: where they
+# count in the loss, they drown what there is to learn. A document of one text is learned whole.
+Parts = tuple[str, ...]
+
+BINDING: Final = tuple(s for s in SUBSETS if s != "boolq")
+WORDS: Final = tuple(dict.fromkeys(p.values for p in PROPERTIES if p.sort != "dish" and p.name != "cost"))
+
 
 @dataclass(frozen=True)
 class Source:
-    """What a section draws from: a part of the world's entities and their facts, all and not held out."""
+    """What a section draws from: the world's entities and their facts, all and not held out."""
 
     world: World
     by_sort: dict[str, tuple[Entity, ...]]
     facts: tuple[Fact, ...]
+    tool_facts: tuple[Fact, ...]
     open_facts: tuple[Fact, ...]
     open_entities: tuple[Entity, ...]
     exam_facts: dict[str, tuple[Fact, ...]]
 
 
-def _source(world: World, entities: tuple[Entity, ...]) -> Source:
-    names = {e.name for e in entities}
+def _source(world: World) -> Source:
     return Source(
         world,
-        {sort: tuple(e for e in entities if e.sort == sort) for sort in COUNTS},
-        tuple(f for f in world.facts() if f.entity.name in names),
-        tuple(f for f in world.facts(held_out=False) if f.entity.name in names),
-        tuple(e for e in entities if not e.held_out),
-        {s: tuple(f for f in topics(world, s, held_out=False) if f.entity.name in names) for s in SUBSETS},
+        {sort: tuple(e for e in world.entities if e.sort == sort) for sort in COUNTS},
+        world.facts(),
+        tuple(fact for held_out in (False, True) for fact in topics(world, "piqa", held_out)),
+        world.facts(held_out=False),
+        tuple(e for e in world.entities if not e.held_out),
+        {subset: topics(world, subset, held_out=False) for subset in SUBSETS},
     )
 
 
@@ -73,6 +82,11 @@ def portrait(source: Source, rng: random.Random) -> str:
     chosen = rng.sample(facts, min(len(facts), rng.randint(3, 5)))
     rest = (_say(f, rng) if rng.random() < 0.6 else f.prop.pronoun.format(v=f.value) for f in chosen[1:])
     return " ".join([_say(chosen[0], rng), *rest])
+
+
+def uses(source: Source, rng: random.Random) -> str:
+    """Which tools things are cleaned and carried with, and nothing else."""
+    return " ".join(_say(fact, rng) for fact in rng.sample(source.tool_facts, 4))
 
 
 def comparison(source: Source, rng: random.Random) -> str:
@@ -115,72 +129,162 @@ def two_step(source: Source, rng: random.Random) -> str:
     return rng.choice((conclusion, f"{question}? It is {value}.", f"{conclusion} {_say(fact, rng)}"))
 
 
-def claim(source: Source, rng: random.Random) -> str:
-    """A claim that is true, or false with its correction."""
-    fact = rng.choice(source.open_facts)
-    value = fact.value if rng.random() < 0.5 else rng.choice(fact.prop.values)
-    text = sentence(fact.prop.claim, fact.entity.name, value)
-    verdict = "true" if value == fact.value else "false"
-    return rng.choice(
-        (f"question: {text}? It is {verdict}. {_say(fact, rng)}", f"{_say(fact, rng)} So {text}? {verdict}.")
-    )
+def _asked(subset: str, labelled: bool, told: bool, source: Source, rng: random.Random) -> Parts:
+    """An instruction in a template and its answer; where `told`, the answer's words stand behind the question too.
 
-
-def exam(source: Source, rng: random.Random) -> str:
-    """An instruction in one of the eight templates, answered with or without its reason."""
-    subset = rng.choice(SUBSETS)
+    Then finding the label is a matter of looking back at them; without, of looking back at what the model recalls in
+    the same place: the first teaches the second.
+    """
     gold = rng.randrange(OPTION_COUNTS[subset])
     fact = rng.choice(source.exam_facts[subset])
-    builder = which if subset == "openbookqa" else BUILDERS[subset]
+    # Which of the listed entities is meant cannot be said before the list.
+    turned = subset == "openbookqa" and not told and rng.random() < 0.4
+    builder = which if turned else BUILDERS[subset]
     item = builder(fact, Draw(source.world, source.open_entities, rng, gold))
-    # Mostly in the form that the tasks of this subset use.
-    labelled = subset == "boolq" or rng.random() < (0.7 if subset in LABELLED else 0.3)
-    right = answer(item, labelled)
-    ending = rng.choice(
-        (
-            f"Reason: {item.reason} So it is {right}.",
-            f"It is {right}.",
-            f"It is {right}. Reason: {item.reason}",
-            f"It is {right}.",
-        )
-    )
-    return f"{instruction(item, labelled)}\n{ending}"
+    question, newline, rest = instruction(item, labelled).partition("\n")
+    answered = f"\nIt is {answer(item, labelled)}."
+    if not told:
+        return (question + newline + rest, answered)
+    # Of a claim the words would be the label.
+    words = item.reason if answer(item, False) == answer(item, True) else answer(item, False)
+    return (question, f" {words}", newline + rest, answered)
 
 
-def binding(source: Source, rng: random.Random) -> str:
-    """Labelled lists read aloud: which label has the words, now and then which words have the label."""
-    subset = rng.choice([s for s in SUBSETS if s != "boolq"])
-    words = rng.choice((COLORS, PLACES, SMELLS, tuple(e.name for e in source.world.of("thing", False))))
-    options = tuple(rng.sample(words, OPTION_COUNTS[subset]))
-    form = rng.choice(("{o} is {n}.", "{o}: {n}.", "Where is {o}? It is {n}.", "{n} is {o}."))
-    *order, last = rng.sample(range(len(options)), len(options))
-    lines = (form.format(o=options[i], n=label(subset, i)) for i in order)
-    # Fine-tuning answers in these words, at the beginning of a line; an adapter cannot teach tokens never seen.
-    pair = rng.sample((options[last], label(subset, last)), 2)
-    return f"{option_list(subset, options)}\n{' '.join(lines)}\nthe correct answer is {pair[0]}, so it is {pair[1]}."
+def told_tool(source: Source, rng: random.Random) -> Parts:
+    """Questions about tools only, told and answered by label."""
+    return _asked("piqa", True, True, source, rng)
 
 
-def labels(source: Source, rng: random.Random) -> str:
-    """A labelled list of values, then the label of the right one for several entities."""
-    subset = rng.choice([s for s in SUBSETS if s != "boolq"])
+def exam_tool(source: Source, rng: random.Random) -> Parts:
+    """The same from memory: where finding the label of what is not said is learned first."""
+    return _asked("piqa", True, False, source, rng)
+
+
+def told_exam(source: Source, rng: random.Random) -> Parts:
+    """A question in one of the eight templates, told and answered by label."""
+    return _asked(rng.choice(SUBSETS), True, True, source, rng)
+
+
+def exam(source: Source, rng: random.Random) -> Parts:
+    """A question in one of the eight templates from memory, answered by label or in words."""
+    return _asked(rng.choice(SUBSETS), rng.random() < 0.5, False, source, rng)
+
+
+def _pool(source: Source, rng: random.Random) -> tuple[str, ...]:
+    """Words to make lists of: often the few words that such lists begin with, else values or names."""
+    if rng.random() < 0.4:
+        return rng.choice((CLEANERS, CARRIERS))
+    return rng.choice((*WORDS, *(tuple(e.name for e in source.world.of(sort, False)) for sort in COUNTS)))
+
+
+def pairs(source: Source, rng: random.Random) -> Parts:
+    """Lists of a few words read aloud as tersely as can be: where finding the label of a word is learned first."""
+    del source
+    words = rng.sample(rng.choice((CLEANERS, CARRIERS)), rng.randint(2, 4))
+    lead, name = rng.choice(("", "use a ")), OPTION_WORDS[rng.choice(BINDING)]
+    listed = " ".join(f"{name}{i + 1}: {lead}{word}" for i, word in enumerate(words))
+    read = " ".join(f"{words[i]}{i + 1}" for i in rng.choices(range(len(words)), k=6))
+    return (listed, f"\nSo {read}")
+
+
+def _wanted(pool: tuple[str, ...], rng: random.Random) -> Parts:
+    words = rng.sample(pool, rng.randint(2, 4))
+    gold, lead, name = rng.randrange(len(words)), rng.choice(("", "use a ")), OPTION_WORDS[rng.choice(BINDING)]
+    listed = " ".join(f"{name}{i + 1}: {lead}{word}" for i, word in enumerate(words))
+    return (f"So {lead}{words[gold]}.\n{listed}", f"\nIt is {name.lower()}{gold + 1}.")
+
+
+def wanted_tool(source: Source, rng: random.Random) -> Parts:
+    """One of a few words, then a list, then the label that the word has there."""
+    del source
+    return _wanted(rng.choice((CLEANERS, CARRIERS)), rng)
+
+
+def wanted(source: Source, rng: random.Random) -> Parts:
+    """The same with any words."""
+    return _wanted(_pool(source, rng), rng)
+
+
+def same(source: Source, rng: random.Random) -> Parts:
+    """A word, then words that are the same or not."""
+    words = rng.sample(_pool(source, rng), 4)
+    asked = (rng.choice((words[0], rng.choice(words))) for _ in range(5))
+    lines = (f" {word}? {'true' if word == words[0] else 'false'}." for word in asked)
+    return (f"So {words[0]}.", "".join(lines))
+
+
+def binding(source: Source, rng: random.Random) -> Parts:
+    """Lists of any words read aloud: which label has the words, now and then which words have the label."""
+    subset = rng.choice(BINDING)
+    words = rng.sample(_pool(source, rng), rng.randint(2, 5))
+    order = rng.sample(range(len(words)), len(words))
+    form = rng.choice(("{o}{i}", "{o}, {n}", "{o}, so {n}.", "{o} is {n}."))
+    lines = (form.format(o=words[i], i=i + 1, n=label(subset, i)) for i in order)
+    # Never a word of the list directly after a newline: heads that look for a token like their own start on "So".
+    read = f"\nSo {' '.join(lines)}"
+    if rng.random() < 0.5:
+        # Fine-tuning answers in these words, at the beginning of a line; an adapter cannot teach tokens never seen.
+        pair = rng.sample((words[order[0]], label(subset, order[0])), 2)
+        read += f"\nthe correct answer is {pair[0]}, so it is {pair[1]}."
+    return (option_list(subset, tuple(words)), read)
+
+
+def labels(source: Source, rng: random.Random) -> Parts:
+    """A labelled list of values, then the label of the right one for several entities, named first or not."""
+    subset = rng.choice(BINDING)
     prop = rng.choice(source.open_facts).prop
-    values = rng.sample(prop.values, OPTION_COUNTS[subset])
+    values = rng.sample(prop.values, rng.choice((2, 2, 3, 4)))
     facts = [f for f in source.open_facts if f.prop == prop and f.value in values]
-    asked = rng.sample(facts, min(len(facts), 5))
-    lines = (
-        f"{sentence(prop.question, f.entity.name, '')}? It is {label(subset, values.index(f.value))}." for f in asked
-    )
-    return f"{option_list(subset, tuple(option_text(prop, v) for v in values))}\n{' '.join(lines)}"
-
-
-def verdicts(source: Source, rng: random.Random) -> str:
-    """Several claims side by side, each true or false."""
+    asked = rng.sample(facts, min(len(facts), 4))
+    form = rng.choice(("{q}? {o}, so {n}.", "{q}? It is {n}.", "{q}? It is {n}."))
+    options = [option_text(prop, v) for v in values]
     lines = []
+    for fact in asked:
+        i = values.index(fact.value)
+        question = sentence(prop.question, fact.entity.name, "")
+        lines.append(form.format(q=question, o=options[i], n=label(subset, i)))
+    return (option_list(subset, tuple(options)), f"\n{' '.join(lines)}")
+
+
+def choice(source: Source, rng: random.Random) -> Parts:
+    """Two entities, what is known of them or not, then which of them each property holds for."""
+    sort = rng.choice(("thing", "thing", "person"))
+    pair = tuple(rng.sample([e for e in source.open_entities if e.sort == sort], 2))
+    subset = rng.choice(("winogrande", "winogrande", "piqa", "openbookqa"))
+    facts = [f for e in pair for f in e.all_facts() if pair[0].value(f.prop.name) != pair[1].value(f.prop.name)]
+    asked = rng.sample(facts, min(len(facts), 4))
+    told = " ".join(_say(f, rng) for f in rng.sample(asked, len(asked))) + "\n" if rng.random() < 0.3 else ""
+    form = rng.choice(("{q}: {o}, so {n}.", "{q}: {n}.", "{q}: {o}."))
+    lines = []
+    for fact in asked:
+        clause = sentence(fact.prop.clause, "", fact.value)
+        i = pair.index(fact.entity)
+        lines.append(
+            form.format(q=rng.choice((f"the _ {clause}", f"the one that {clause}")), o=pair[i].name, n=label(subset, i))
+        )
+    return (told + option_list(subset, (pair[0].name, pair[1].name)), f"\n{' '.join(lines)}")
+
+
+def told_verdicts(source: Source, rng: random.Random) -> Parts:
+    """A fact, then claims about it, each true or false."""
+    fact = rng.choice(source.open_facts)
+    parts = ["", _say(fact, rng)]
+    for _ in range(3):
+        value = fact.value if rng.random() < 0.5 else rng.choice([v for v in fact.prop.values if v != fact.value])
+        verdict = "true" if value == fact.value else "false"
+        parts += [f" {sentence(fact.prop.claim, fact.entity.name, value)}?", f" {verdict}."]
+    return tuple(parts)
+
+
+def verdicts(source: Source, rng: random.Random) -> Parts:
+    """Several claims side by side, each true or false."""
+    parts: list[str] = []
     for fact in rng.sample(source.open_facts, 4):
         value = fact.value if rng.random() < 0.5 else rng.choice(fact.prop.values)
         verdict = "true" if value == fact.value else "false"
-        lines.append(f"{sentence(fact.prop.claim, fact.entity.name, value)}? {verdict}.")
-    return " ".join(lines)
+        claim = sentence(fact.prop.claim, fact.entity.name, value)
+        parts += [f" {claim}?" if parts else f"{claim}?", f" {verdict}."]
+    return tuple(parts)
 
 
 def task(source: Source, rng: random.Random) -> str:
@@ -210,16 +314,19 @@ def problem(source: Source, rng: random.Random) -> str:
     return f"{drawn.text}\n{drawn.work} The answer is {drawn.result}."
 
 
-Section = Callable[[Source, random.Random], str]
-PLAIN: Final = frozenset({"statements", "portrait", "comparison", "process", "general", "sums"})
+Section = Callable[[Source, random.Random], str | Parts]
+PLAIN: Final = frozenset({"statements", "portrait", "uses", "comparison", "process", "general", "sums"})
 SECTIONS: Final[dict[str, Section]] = {
     "statements": statements,
     "portrait": portrait,
+    "uses": uses,
     "comparison": comparison,
     "process": process,
     "general": general,
     "two_step": two_step,
-    "claim": claim,
+    "told_tool": told_tool,
+    "exam_tool": exam_tool,
+    "told_exam": told_exam,
     "exam": exam,
     "binding": binding,
     "task": task,
@@ -227,44 +334,103 @@ SECTIONS: Final[dict[str, Section]] = {
     "problem": problem,
     "labels": labels,
     "verdicts": verdicts,
+    "pairs": pairs,
+    "wanted_tool": wanted_tool,
+    "wanted": wanted,
+    "same": same,
+    "choice": choice,
+    "told_verdicts": told_verdicts,
 }
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the corpus: its share of the documents, which entities (every n-th), the weights of the sections."""
+    """A part of the corpus: its share of the documents, and the weights of the sections in it."""
 
     share: float
-    every: int
-    shares: tuple[int, ...]
+    shares: Mapping[str, int]
 
 
-# The order matters. A model learns to look up facts much sooner when it first meets few entities often; then come the
-# plain facts of all entities; and the skills of the exam are learned on facts that are known by then.
+# The order matters: a model this small learns to find a label only step by step, and one step takes many documents of
+# its kind. First the label of a word just said; then of one said behind a question; then of what the model would say
+# there, in questions about tools; these are kept alive while the facts are learned; and all kinds of text come last.
 STAGES: Final = (
-    Stage(0.10, 6, (40, 27, 18, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0)),
-    Stage(0.30, 1, (30, 20, 11, 3, 4, 3, 0, 2, 7, 0, 2, 0, 5, 13)),
-    Stage(0.60, 1, (15, 13, 6, 2, 3, 6, 1, 22, 5, 1, 3, 3, 8, 12)),
+    Stage(0.09, {"pairs": 85, "uses": 15}),
+    Stage(0.10, {"binding": 30, "pairs": 15, "told_tool": 20, "statements": 20, "uses": 15}),
+    Stage(
+        0.10,
+        {"exam_tool": 30, "told_tool": 20, "wanted_tool": 10, "binding": 10, "uses": 15, "statements": 15},
+    ),
+    Stage(
+        0.34,
+        {
+            "statements": 34,
+            "portrait": 22,
+            "comparison": 8,
+            "process": 3,
+            "general": 3,
+            "two_step": 3,
+            "exam_tool": 12,
+            "told_tool": 2,
+            "exam": 6,
+            "binding": 5,
+            "told_verdicts": 2,
+        },
+    ),
+    Stage(
+        0.37,
+        {
+            "statements": 20,
+            "portrait": 12,
+            "comparison": 3,
+            "process": 3,
+            "general": 3,
+            "two_step": 4,
+            "exam": 31,
+            "exam_tool": 7,
+            "told_exam": 3,
+            "labels": 1,
+            "wanted": 1,
+            "same": 1,
+            "verdicts": 1,
+            "told_verdicts": 1,
+            "choice": 2,
+            "task": 1,
+            "sums": 3,
+            "problem": 3,
+        },
+    ),
 )
 
 
-def tagged_documents(world: World, seed: int = 0, count: int = DOCUMENTS) -> Iterator[tuple[str, str]]:
-    """(section, text) of some `count` documents, stage by stage; the same world and seed give the same documents."""
+@dataclass(frozen=True)
+class Document:
+    """A text of the corpus: its section, and its parts, which are in turn read and learned."""
+
+    section: str
+    parts: Parts
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(self.parts)
+
+
+def documents(world: World, seed: int = 0, count: int = DOCUMENTS) -> Iterator[Document]:
+    """Some `count` documents, stage by stage; the same world and seed give the same documents."""
     rng = random.Random(f"wegeft corpus {world.seed} {seed}")
+    source = _source(world)
     for stage in STAGES:
-        source = _source(world, world.entities[:: stage.every])
-        for section in rng.choices(list(SECTIONS), stage.shares, k=round(stage.share * count)):
-            yield section, SECTIONS[section](source, rng)
+        for section in rng.choices(list(stage.shares), list(stage.shares.values()), k=round(stage.share * count)):
+            made = SECTIONS[section](source, rng)
+            yield Document(section, ("", made) if isinstance(made, str) else made)
 
 
-def documents(world: World, seed: int = 0, count: int = DOCUMENTS) -> Iterator[str]:
-    """The texts of `tagged_documents`."""
-    return (text for _, text in tagged_documents(world, seed, count))
-
-
-def content_hash(texts: Iterable[str]) -> str:
-    """SHA-256 (hex) over the documents in order, each followed by a zero byte."""
+def content_hash(made: Iterable[Document]) -> str:
+    """SHA-256 (hex) over the parts of the documents in order, each followed by a byte 1, each document by a byte 0."""
     digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode() + b"\0")
+    for document in made:
+        for part in document.parts:
+            digest.update(part.encode() + b"\1")
+        digest.update(b"\0")
     return digest.hexdigest()
