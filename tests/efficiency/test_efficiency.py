@@ -12,7 +12,7 @@ from wegeft.cli import main
 from wegeft.efficiency.figures import COMPILED
 from wegeft.efficiency.report import read_report
 from wegeft.errors import UserError
-from wegeft.tables.steps import step_tables
+from wegeft.tables.steps import print_report, step_tables
 
 TINY = (
     "+experiment=efficiency",
@@ -80,6 +80,22 @@ def test_table_shows_ratios_of_medians(folder: Path) -> None:
     low, high = map(float, ratios[LORA]["95 % of it"].split("–"))
     assert low - 0.005 <= float(ratios[LORA]["time / floor"]) <= high + 0.005
     assert table.commands[0].startswith("python run.py +experiment=efficiency")
+
+
+def test_no_figure_is_cut_on_a_narrow_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = folder.glob("*.json")
+    monkeypatch.setenv("COLUMNS", "80")
+    print_report(read_report(path), path)
+    shown = capsys.readouterr().out
+    (table,), _ = step_tables(folder)
+    columns = [
+        i for i, heading in enumerate(table.headings) if heading.text in ("time / floor", "95 % of it", "memory ×")
+    ]
+    for row in table.blocks[0].rows:
+        assert all(row.cells[i].text in shown for i in columns)
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
 
 
 def test_a_broken_report_is_named_and_leaves_the_others(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as ConsoleTable
 from scipy.stats import bootstrap
@@ -161,10 +162,12 @@ def print_report(report: Report, path: Path) -> None:
     """Show the times on the terminal."""
     table = step_table(report)
     shown = [i for i, heading in enumerate(table.headings) if heading.text in _ON_TERMINAL]
-    lines = ConsoleTable(title=table.title)
-    lines.add_column("contestant", no_wrap=True)
+    lines = ConsoleTable(title=table.title, box=SIMPLE_HEAD)
+    lines.add_column("contestant")
     for index in shown:
-        lines.add_column(table.headings[index].text, justify="right")
+        # A narrow terminal may break a heading, but not cut a figure.
+        widest = max(len(row.cells[index].text) for row in table.blocks[0].rows)
+        lines.add_column(table.headings[index].text, justify="right", min_width=widest)
     for row in table.blocks[0].rows:
         lines.add_row(row.label, *(row.cells[index].text for index in shown))
     console = Console()
