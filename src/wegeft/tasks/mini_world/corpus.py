@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from wegeft.tasks.mini_world import arithmetic
-from wegeft.tasks.mini_world.items import BUILDERS, Draw, option_text, topics, which
+from wegeft.tasks.mini_world.items import BUILDERS, Draw, topics, which
 from wegeft.tasks.mini_world.lexicon import CARRIERS, CLEANERS, PROPERTIES, PURPOSES, RULE_BY_NAME, STEPS
 from wegeft.tasks.mini_world.templates import (
+    LABELLED,
     OPTION_COUNTS,
     OPTION_WORDS,
     SUBSETS,
@@ -27,7 +28,7 @@ from wegeft.tasks.mini_world.templates import (
 )
 from wegeft.tasks.mini_world.world import COUNTS, Entity, Fact, World, sentence
 
-DOCUMENTS: Final = 155_000
+DOCUMENTS: Final = 180_000
 ALPACA: Final = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
     "\n\n### Instruction:\n{instruction}\n\n### Response:\n{response}"
@@ -37,6 +38,7 @@ ALPACA: Final = (
 # count in the loss, they drown what there is to learn. A document of one text is learned whole.
 Parts = tuple[str, ...]
 
+LABELLED_SUBSETS: Final = tuple(s for s in SUBSETS if s in LABELLED)
 BINDING: Final = tuple(s for s in SUBSETS if s != "boolq")
 WORDS: Final = tuple(dict.fromkeys(p.values for p in PROPERTIES if p.sort != "dish" and p.name != "cost"))
 
@@ -146,7 +148,7 @@ def _asked(subset: str, labelled: bool, told: bool, source: Source, rng: random.
     if not told:
         return (question + newline + rest, answered)
     # Of a claim the words would be the label.
-    words = item.reason if answer(item, False) == answer(item, True) else answer(item, False)
+    words = fact.value if answer(item, False) == answer(item, True) else answer(item, False)
     return (question, f" {words}", newline + rest, answered)
 
 
@@ -160,14 +162,21 @@ def exam_tool(source: Source, rng: random.Random) -> Parts:
     return _asked("piqa", True, False, source, rng)
 
 
-def told_exam(source: Source, rng: random.Random) -> Parts:
-    """A question in one of the eight templates, told and answered by label."""
-    return _asked(rng.choice(SUBSETS), True, True, source, rng)
+def told_label(source: Source, rng: random.Random) -> Parts:
+    """A question in one of the templates that are answered by label, told."""
+    return _asked(rng.choice(LABELLED_SUBSETS), True, True, source, rng)
+
+
+def exam_label(source: Source, rng: random.Random) -> Parts:
+    """The same from memory."""
+    return _asked(rng.choice(LABELLED_SUBSETS), True, False, source, rng)
 
 
 def exam(source: Source, rng: random.Random) -> Parts:
     """A question in one of the eight templates from memory, answered by label or in words."""
-    return _asked(rng.choice(SUBSETS), rng.random() < 0.5, False, source, rng)
+    subset = rng.choice(SUBSETS)
+    # Labels of other properties than tools are not found; more of them would only be noise.
+    return _asked(subset, rng.random() < (0.5 if subset in LABELLED else 0.15), False, source, rng)
 
 
 def _pool(source: Source, rng: random.Random) -> tuple[str, ...]:
@@ -187,36 +196,20 @@ def pairs(source: Source, rng: random.Random) -> Parts:
     return (listed, f"\nSo {read}")
 
 
-def _wanted(pool: tuple[str, ...], rng: random.Random) -> Parts:
-    words = rng.sample(pool, rng.randint(2, 4))
+def wanted_tool(source: Source, rng: random.Random) -> Parts:
+    """One of a few words, then a list, then the label that the word has there."""
+    del source
+    words = rng.sample(rng.choice((CLEANERS, CARRIERS)), rng.randint(2, 4))
     gold, lead, name = rng.randrange(len(words)), rng.choice(("", "use a ")), OPTION_WORDS[rng.choice(BINDING)]
     listed = " ".join(f"{name}{i + 1}: {lead}{word}" for i, word in enumerate(words))
     return (f"So {lead}{words[gold]}.\n{listed}", f"\nIt is {name.lower()}{gold + 1}.")
 
 
-def wanted_tool(source: Source, rng: random.Random) -> Parts:
-    """One of a few words, then a list, then the label that the word has there."""
-    del source
-    return _wanted(rng.choice((CLEANERS, CARRIERS)), rng)
-
-
-def wanted(source: Source, rng: random.Random) -> Parts:
-    """The same with any words."""
-    return _wanted(_pool(source, rng), rng)
-
-
-def same(source: Source, rng: random.Random) -> Parts:
-    """A word, then words that are the same or not."""
-    words = rng.sample(_pool(source, rng), 4)
-    asked = (rng.choice((words[0], rng.choice(words))) for _ in range(5))
-    lines = (f" {word}? {'true' if word == words[0] else 'false'}." for word in asked)
-    return (f"So {words[0]}.", "".join(lines))
-
-
 def binding(source: Source, rng: random.Random) -> Parts:
     """Lists of any words read aloud: which label has the words, now and then which words have the label."""
     subset = rng.choice(BINDING)
-    words = rng.sample(_pool(source, rng), rng.randint(2, 5))
+    pool = _pool(source, rng)
+    words = rng.sample(pool, min(len(pool), rng.randint(2, 5)))
     order = rng.sample(range(len(words)), len(words))
     form = rng.choice(("{o}{i}", "{o}, {n}", "{o}, so {n}.", "{o} is {n}."))
     lines = (form.format(o=words[i], i=i + 1, n=label(subset, i)) for i in order)
@@ -227,42 +220,6 @@ def binding(source: Source, rng: random.Random) -> Parts:
         pair = rng.sample((words[order[0]], label(subset, order[0])), 2)
         read += f"\nthe correct answer is {pair[0]}, so it is {pair[1]}."
     return (option_list(subset, tuple(words)), read)
-
-
-def labels(source: Source, rng: random.Random) -> Parts:
-    """A labelled list of values, then the label of the right one for several entities, named first or not."""
-    subset = rng.choice(BINDING)
-    prop = rng.choice(source.open_facts).prop
-    values = rng.sample(prop.values, rng.choice((2, 2, 3, 4)))
-    facts = [f for f in source.open_facts if f.prop == prop and f.value in values]
-    asked = rng.sample(facts, min(len(facts), 4))
-    form = rng.choice(("{q}? {o}, so {n}.", "{q}? It is {n}.", "{q}? It is {n}."))
-    options = [option_text(prop, v) for v in values]
-    lines = []
-    for fact in asked:
-        i = values.index(fact.value)
-        question = sentence(prop.question, fact.entity.name, "")
-        lines.append(form.format(q=question, o=options[i], n=label(subset, i)))
-    return (option_list(subset, tuple(options)), f"\n{' '.join(lines)}")
-
-
-def choice(source: Source, rng: random.Random) -> Parts:
-    """Two entities, what is known of them or not, then which of them each property holds for."""
-    sort = rng.choice(("thing", "thing", "person"))
-    pair = tuple(rng.sample([e for e in source.open_entities if e.sort == sort], 2))
-    subset = rng.choice(("winogrande", "winogrande", "piqa", "openbookqa"))
-    facts = [f for e in pair for f in e.all_facts() if pair[0].value(f.prop.name) != pair[1].value(f.prop.name)]
-    asked = rng.sample(facts, min(len(facts), 4))
-    told = " ".join(_say(f, rng) for f in rng.sample(asked, len(asked))) + "\n" if rng.random() < 0.3 else ""
-    form = rng.choice(("{q}: {o}, so {n}.", "{q}: {n}.", "{q}: {o}."))
-    lines = []
-    for fact in asked:
-        clause = sentence(fact.prop.clause, "", fact.value)
-        i = pair.index(fact.entity)
-        lines.append(
-            form.format(q=rng.choice((f"the _ {clause}", f"the one that {clause}")), o=pair[i].name, n=label(subset, i))
-        )
-    return (told + option_list(subset, (pair[0].name, pair[1].name)), f"\n{' '.join(lines)}")
 
 
 def told_verdicts(source: Source, rng: random.Random) -> Parts:
@@ -326,19 +283,16 @@ SECTIONS: Final[dict[str, Section]] = {
     "two_step": two_step,
     "told_tool": told_tool,
     "exam_tool": exam_tool,
-    "told_exam": told_exam,
+    "told_label": told_label,
+    "exam_label": exam_label,
     "exam": exam,
     "binding": binding,
     "task": task,
     "sums": sums,
     "problem": problem,
-    "labels": labels,
     "verdicts": verdicts,
     "pairs": pairs,
     "wanted_tool": wanted_tool,
-    "wanted": wanted,
-    "same": same,
-    "choice": choice,
     "told_verdicts": told_verdicts,
 }
 
@@ -353,48 +307,46 @@ class Stage:
 
 # The order matters: a model this small learns to find a label only step by step, and one step takes many documents of
 # its kind. First the label of a word just said; then of one said behind a question; then of what the model would say
-# there, in questions about tools; these are kept alive while the facts are learned; and all kinds of text come last.
+# there, in questions about tools, in one template and then in three; these are kept alive while the facts are learned;
+# and all kinds of text come last.
 STAGES: Final = (
-    Stage(0.09, {"pairs": 85, "uses": 15}),
-    Stage(0.10, {"binding": 30, "pairs": 15, "told_tool": 20, "statements": 20, "uses": 15}),
+    Stage(0.078, {"pairs": 85, "uses": 15}),
+    Stage(0.086, {"binding": 30, "pairs": 15, "told_tool": 20, "statements": 20, "uses": 15}),
     Stage(
-        0.10,
+        0.086,
         {"exam_tool": 30, "told_tool": 20, "wanted_tool": 10, "binding": 10, "uses": 15, "statements": 15},
     ),
+    Stage(0.078, {"exam_label": 45, "told_label": 10, "binding": 5, "uses": 15, "statements": 25}),
     Stage(
-        0.34,
+        0.312,
         {
-            "statements": 34,
+            "statements": 32,
             "portrait": 22,
             "comparison": 8,
             "process": 3,
             "general": 3,
             "two_step": 3,
-            "exam_tool": 12,
-            "told_tool": 2,
+            "exam_label": 15,
+            "told_label": 2,
             "exam": 6,
-            "binding": 5,
+            "binding": 4,
             "told_verdicts": 2,
         },
     ),
     Stage(
-        0.37,
+        0.36,
         {
-            "statements": 20,
-            "portrait": 12,
-            "comparison": 3,
+            "statements": 22,
+            "portrait": 14,
+            "comparison": 4,
             "process": 3,
             "general": 3,
-            "two_step": 4,
-            "exam": 31,
-            "exam_tool": 7,
-            "told_exam": 3,
-            "labels": 1,
-            "wanted": 1,
-            "same": 1,
+            "two_step": 5,
+            "exam": 27,
+            "exam_label": 11,
+            "binding": 2,
             "verdicts": 1,
             "told_verdicts": 1,
-            "choice": 2,
             "task": 1,
             "sums": 3,
             "problem": 3,
