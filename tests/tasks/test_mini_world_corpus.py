@@ -94,7 +94,7 @@ def test_no_exam_text_answers_in_the_words_of_fine_tuning(corpus: list[Document]
 def test_questions_are_read_and_answers_learned(corpus: list[Document]) -> None:
     for document in corpus:
         question, *_, answered = document.parts
-        if document.section in ("exam", "exam_tool", "told_exam", "told_tool"):
+        if document.section in ("exam", "exam_tool", "exam_label", "told_label", "told_tool"):
             assert question.startswith("Please ")
             assert answered.startswith("\nIt is ")
             assert len(document.parts) == (4 if document.section.startswith("told") else 2)
@@ -103,14 +103,19 @@ def test_questions_are_read_and_answers_learned(corpus: list[Document]) -> None:
 
 
 def test_a_question_is_told_the_words_of_its_answer(corpus: list[Document]) -> None:
-    seen = 0
+    seen: Counter[str] = Counter()
     for document in corpus:
-        if document.section == "told_exam" and "true/false" not in document.text:
-            _, told, listed, answered = document.parts
+        if document.section == "told_label":
+            question, told, listed, answered = document.parts
             label = answered.removeprefix("\nIt is ").removesuffix(".")
-            assert f"{label.capitalize()}:{told}" in listed
-            seen += 1
-    assert seen > 1000
+            if label in ("true", "false"):
+                assert (f"{told} and not " in question) == (label == "true")
+                assert (f"{told}?" in question) == (label == "false")
+            else:
+                assert f"{label.capitalize()}:{told}" in listed
+            seen[label] += 1
+    assert set(seen) == {"true", "false", "solution1", "solution2", "option1", "option2"}
+    assert min(seen.values()) > 200
 
 
 def test_no_document_asks_an_arithmetic_test_problem(corpus: list[Document]) -> None:

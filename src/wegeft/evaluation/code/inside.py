@@ -1,22 +1,18 @@
 """What runs inside the sandbox, a program of its own: shut the doors, then run the candidate.
 
-A fresh interpreter reads this file with ``-I -S``, so it imports the standard library alone. Its orders come as one
-JSON object on standard input, see ``sandbox.py``. In turn: build a file system of its own (empty, the system's
-libraries read-only), give up every privilege, set limits, run the program, and write the word that means "it ran to its
-end" to the descriptor it was given.
+A fresh interpreter reads this file with ``-I -S``, so it imports the standard library alone, and of that only what is
+quick to import: a thousand programs are a thousand starts. Its orders and the candidate come on standard input, see
+``sandbox.py``. In turn: build a file system of its own (empty, the system's libraries read-only), give up every
+privilege, set limits, run the program, and write the word that means "it ran to its end" to the descriptor it was given.
 
 Does not: decide what is right; a program that fails simply never gets to the word. Nor does it watch the clock; the
 parent does.
 """
 
-import contextlib
 import ctypes
-import json
 import os
 import resource
 import sys
-from pathlib import Path
-from typing import Any
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC = 32, 1024, 2048, 4096, 16384
@@ -30,11 +26,12 @@ CAPABILITY_VERSION_3 = 0x20080522
 LIBRARIES = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 WORK = "/work"
+LIMITS = frozenset({"cpu_seconds", "memory_bytes", "file_bytes", "disk_bytes", "processes"})
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def call(name: str, *arguments: Any) -> None:
+def call(name: str, *arguments: object) -> None:
     """A C function that returns 0 when it worked; OSError when it did not."""
     if getattr(libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
@@ -43,50 +40,47 @@ def call(name: str, *arguments: Any) -> None:
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     """The system call of that name."""
-    words = [word.encode() if word is not None else None for word in (source, target, kind, options)]
+    words = [os.fsencode(word) if word is not None else None for word in (source, target, kind, options)]
     call("mount", words[0], words[1], words[2], ctypes.c_ulong(flags), words[3])
 
 
-def bind(path: Path, root: Path, read_only: bool = True) -> None:
-    """Let ``path`` appear below ``root``."""
-    target = below(root, path)
-    if path.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
+def bind(path: str, root: str, read_only: bool = True) -> None:
+    """Let the absolute ``path`` appear below ``root``."""
+    target = root + path
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
-    mount(str(path), str(target), None, MS_BIND | MS_REC)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+    mount(path, target, None, MS_BIND | MS_REC)
     if read_only:
         # A user namespace may add to the flags of a mount that it did not make, and take none away.
         given = os.statvfs(path).f_flag
         kept = given & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
         kept |= MS_RELATIME if given & ST_RELATIME else 0
-        mount("none", str(target), None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+        mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
 
 
-def below(root: Path, path: Path) -> Path:
-    """Where the absolute ``path`` lies if ``root`` is the root."""
-    return root / path.relative_to("/")
-
-
-def build_file_system(root: Path, interpreter: Path, size: int) -> None:
+def build_file_system(root: str, interpreter: str, size: int) -> None:
     """Make ``root`` all there is: libraries and interpreter to read, an empty ``/work`` in memory to write."""
     mount("none", "/", None, MS_REC | MS_PRIVATE)
-    mount("sandbox", str(root), "tmpfs", MS_NOSUID | MS_NODEV, f"size={size},nr_inodes=4096,mode=755")
-    own = [] if interpreter.is_relative_to("/usr") else [interpreter]
-    for path in [*map(Path, LIBRARIES), *own]:
-        if path.is_symlink():
-            below(root, path).symlink_to(path.readlink())
-        elif path.exists():
+    mount("sandbox", root, "tmpfs", MS_NOSUID | MS_NODEV, f"size={size},nr_inodes=4096,mode=755")
+    own = () if interpreter == "/usr" or interpreter.startswith("/usr/") else (interpreter,)
+    for path in (*LIBRARIES, *own):
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), root + path)
+        elif os.path.exists(path):
             bind(path, root)
     for device in DEVICES:
-        bind(Path(device), root, read_only=False)
-    (root / "proc").mkdir()
-    with contextlib.suppress(OSError):  # refused where the outer /proc is masked; Python gets along without
-        mount("proc", str(root / "proc"), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        bind(device, root, read_only=False)
+    os.mkdir(root + "/proc")
+    try:
+        mount("proc", root + "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except OSError:
+        pass  # refused where the outer /proc is masked; Python gets along without
     for folder in (WORK, "/tmp"):
-        below(root, Path(folder)).mkdir()
-        below(root, Path(folder)).chmod(0o777)
+        os.mkdir(root + folder)
+        os.chmod(root + folder, 0o777)
     os.chroot(root)
     os.chdir(WORK)
 
@@ -119,28 +113,36 @@ def set_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(name, (value, value))
 
 
-def run(orders: dict[str, Any]) -> None:
+def run(source: bytes, word: str, verdict: int) -> None:
     """The candidate, as if it were the only program in the world."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv = ["program.py"]
-    exec(compile(orders["source"], "program.py", "exec"), {"__name__": "__main__"})
+    exec(compile(source.decode("utf-8", "surrogatepass"), "program.py", "exec"), {"__name__": "__main__"})
     sys.stdout.flush()
-    os.write(orders["verdict"], orders["word"].encode())
+    os.write(verdict, word.encode())
+
+
+def orders_and_source() -> tuple[dict[str, str], bytes]:
+    """What stands on standard input: fields ``key=value``, each ended by a zero byte, an empty field, the candidate."""
+    fields, _, source = sys.stdin.buffer.read().partition(b"\0\0")
+    return dict(os.fsdecode(field).split("=", 1) for field in fields.split(b"\0")), source
 
 
 def main() -> int:
     """Prepare, run the candidate in a child, and leave with its exit status."""
-    orders: dict[str, Any] = json.load(sys.stdin)
-    if orders["isolated"]:
-        build_file_system(Path(orders["root"]), Path(orders["interpreter"]), orders["limits"]["disk_bytes"])
+    orders, source = orders_and_source()
+    limits = {key: int(value) for key, value in orders.items() if key in LIMITS}
+    isolated = orders["isolated"] == "True"
+    if isolated:
+        build_file_system(orders["root"], orders["interpreter"], limits["disk_bytes"])
     else:
         os.chdir(orders["root"])
     child = os.fork()
     if child == 0:
-        if orders["isolated"]:
-            give_up_privileges(orders["uid"])
-        set_limits(orders["limits"])
-        run(orders)
+        if isolated:
+            give_up_privileges(int(orders["uid"]) if "uid" in orders else None)
+        set_limits(limits)
+        run(source, orders["word"], int(orders["verdict"]))
         return 0
     # The first process of the namespace: when it leaves, the kernel ends whatever the candidate left running.
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) % 256
