@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.methods.tiny import attach, method_from_yaml, perturb, tiny_llama, token_ids
+from tests.two_processes import WORLD, run_both
 from wegeft.methods.base import Method
 
-WORLD = 2
 CASES = [(kind, name) for kind in ("ddp", "fsdp") for name in ("wegeft", "lora")]
 
 
@@ -75,7 +74,7 @@ def worker(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def gradients_folder(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    return once("gradients", lambda folder: spawn(worker, (str(folder),), nprocs=WORLD))
+    return once("gradients", lambda folder: run_both(worker, folder))
 
 
 @pytest.mark.slow

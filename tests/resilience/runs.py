@@ -99,6 +99,16 @@ def outcome(folder: Path) -> tuple[dict[str, Any], bytes, bytes]:
     return record, (run / "adapter.safetensors").read_bytes(), (run / "samples.jsonl").read_bytes()
 
 
+def keep_seconds(folder: Path, seconds: float) -> None:
+    """Keep how long the run of ``folder`` took, imports apart."""
+    (folder / "seconds.txt").write_text(str(seconds))
+
+
+def seconds_of(folder: Path) -> float:
+    """What :func:`keep_seconds` kept."""
+    return float((folder / "seconds.txt").read_text())
+
+
 def wait_for(folder: Path, pattern: str) -> None:
     """Wait until a file of ``folder`` fits ``pattern``."""
     deadline = time.monotonic() + 120

@@ -8,21 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.resilience.runs import Server, outcome, wait_for
+from tests.resilience.runs import Server, outcome, seconds_of, wait_for
 from wegeft.exits import BUSY, FINISHED, INTERRUPTED, STORAGE
 
 KILLS = 20
 CHANGES = 60
 """About as many changes to files as an undisturbed run makes."""
-
-
-@pytest.fixture(scope="module")
-def seconds(server: Server, undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long an undisturbed run takes here, its imports apart."""
-    assert undisturbed.is_dir()
-    started = time.perf_counter()
-    assert server.start(tmp_path_factory.mktemp("timed")).wait() == FINISHED
-    return time.perf_counter() - started
 
 
 def run_until_killed(server: Server, folder: Path, moment: float, seconds: float, by_clock: bool) -> int:
@@ -37,10 +28,10 @@ def run_until_killed(server: Server, folder: Path, moment: float, seconds: float
 
 @pytest.mark.slow
 def test_a_run_killed_at_twenty_moments_ends_with_the_same_bytes(
-    server: Server, undisturbed: Path, seconds: float, tmp_path: Path
+    server: Server, undisturbed: Path, tmp_path: Path
 ) -> None:
     """Half of the moments are times, half are changes to files: between any two of them a kill may leave a gap."""
-    draw, killed, finished = random.Random(7), 0, 0
+    draw, killed, finished, seconds = random.Random(7), 0, 0, seconds_of(undisturbed)
     while killed < KILLS:
         folder = tmp_path / f"run-{finished}"
         code = run_until_killed(server, folder, draw.random(), seconds, by_clock=killed % 2 == 0)

@@ -36,14 +36,14 @@ def tokenizer(shipped: Path) -> TokenizersBackend:
 def test_the_script_writes_a_backbone_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "LOG_EVERY", 3)
     threads = torch.get_num_threads()
-    build.main(["--only", "mini_llama", "--out", str(tmp_path), "--threads", "2", "--documents", "400"])
+    build.main(["--only", "mini_llama", "--out", str(tmp_path), "--threads", "2", "--documents", "150"])
     torch.set_num_threads(threads)
     folder = tmp_path / "mini_llama"
     rows = list(csv.DictReader((folder / "training_log.csv").read_text().splitlines()))
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert AutoTokenizer.from_pretrained(folder).bos_token_id == 1
     assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.float32
-    assert "| corpus | world seed 0, corpus seed 0, 400 documents |" in (folder / "CARD.md").read_text()
+    assert "| corpus | world seed 0, corpus seed 0, 150 documents |" in (folder / "CARD.md").read_text()
 
 
 def test_an_unknown_backbone_is_refused_with_the_choices(capsys: pytest.CaptureFixture[str]) -> None:

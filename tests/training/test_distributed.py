@@ -11,17 +11,16 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from tests.methods.tiny import attach, method_from_yaml, tiny_llama
 from tests.training.test_loop import Everything, RowObjective, recipe, rows
+from tests.two_processes import WORLD, run_both
 from wegeft.errors import UserError
 from wegeft.evaluation.journal import PARTIAL, Answer, Journal
 from wegeft.evaluation.rounds import answer_all
 from wegeft.training.distributed import World, current, is_sharded, shard
 from wegeft.training.loop import Trainable, train
 
-WORLD = 2
 CASES = {
     "uneven last batch": (),  # 21 examples in batches of 8: the last one of an epoch has 5
     "micro-batches": ("training.micro_batch_size=3",),  # two on one process, one and a shorter one on the other
@@ -98,7 +97,7 @@ def worker(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    return once("processes", lambda place: spawn(worker, (str(place),), nprocs=WORLD))
+    return once("processes", lambda place: run_both(worker, place))
 
 
 def found(folder: Path, rank: int) -> dict[str, Any]:
