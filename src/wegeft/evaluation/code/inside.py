@@ -3,7 +3,8 @@
 A fresh interpreter reads this file with ``-I -S``, so it imports the standard library alone, and of that only what is
 quick to import: a thousand programs are a thousand starts. Its orders and the candidate come on standard input, see
 ``sandbox.py``. In turn: build a file system of its own (empty, the system's libraries read-only), give up every
-privilege, set limits, run the program, and write the word that means "it ran to its end" to the descriptor it was given.
+privilege, set limits, run the program, and write the word that means "it ran to its end" to the descriptor it was
+given.
 
 Does not: decide what is right; a program that fails simply never gets to the word. Nor does it watch the clock; the
 parent does.
