@@ -20,7 +20,7 @@ from wegeft.errors import UserError
 from wegeft.exits import BAD_INPUT, BUSY, DIVERGED, INTERRUPTED, STALLED
 from wegeft.records.store import read_record
 
-SHORT = ("training.max_steps=2", "evaluation.limit=1")
+SHORT = ("training.max_steps=2", "evaluation.limit=1", "task.sources.mini.train_rows=8")
 
 
 def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **bodies: str) -> None:

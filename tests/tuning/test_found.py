@@ -33,7 +33,7 @@ def search(**changes: Any) -> Found:
         "budget": 2,
         "seed": 0,
         "seeds": (0,),
-        "before": {RATE: 3e-3},
+        "before": {RATE: run_config("method=lora").training.learning_rate},
         "best": {RATE: 5e-3},
         "score": 0.5,
         "at_edge": (),

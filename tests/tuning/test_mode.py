@@ -71,7 +71,7 @@ def test_the_best_is_chosen_and_a_run_that_takes_it_says_so(type_in: Any) -> Non
     type_in("mode=tune", "method=lora", RATES)
     search = found("lora")
     assert search.score == max(trial.score for trial in search.trials if trial.score is not None)
-    assert search.before == {"training.learning_rate": 3e-3}
+    assert search.before == {"training.learning_rate": run_config("method=lora").training.learning_rate}
     type_in("method=lora", "tuned=true", "evaluation.limit=1")
     (path,) = Path("results/records").glob("*.json")
     record = read_record(path)
