@@ -177,15 +177,14 @@ def test_a_program_that_deletes_everything_deletes_nothing() -> None:
     before = sorted(Path("/usr/bin").iterdir())
     source = """
 import os
-for start in ("/usr/bin", "/"):
-    for folder, _, names in os.walk(start):
-        for name in names:
-            try:
-                os.remove(os.path.join(folder, name))
-            except OSError:
-                pass
+for folder, _, names in os.walk("/"):
+    for name in names:
+        try:
+            os.remove(os.path.join(folder, name))
+        except OSError:
+            pass
 """
-    run(source, QUICK)
+    run(source)
     assert sorted(Path("/usr/bin").iterdir()) == before
     assert Path(sys.executable).exists()
 
