@@ -59,8 +59,24 @@ def test_edits_and_gradients_are_those_of_the_formula() -> None:
     pairs = [(random(8, 2), random(2, 8)), (random(8, 4), random(4, 8))]
     leaves = [x_NI, *(factor for pair in pairs for factor in pair)]
     plain = [x_NI + SCALE * F.linear(F.linear(x_NI, psi_RI), phi_IR) for phi_IR, psi_RI in pairs]
-    ours = edited_inputs(x_NI, pairs, SCALE)
+    ours = [edited_NI for edited_NI, code_NR in edited_inputs(x_NI, pairs, SCALE) if code_NR is None]
     weights = [torch.randn_like(x_NI) for _ in pairs]
+    expected = torch.autograd.grad(plain, leaves, weights)
+    found = torch.autograd.grad(ours, leaves, weights)
+    for one, other in zip([*ours, *found], [*plain, *expected], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_codes_have_their_gradients_too() -> None:
+    torch.manual_seed(1)
+    x_NI = random(3, 5, 8)
+    pairs = [(random(8, 2), random(2, 8)), (random(8, 4), random(4, 8))]
+    leaves = [x_NI, *(factor for pair in pairs for factor in pair)]
+    codes = [SCALE * F.linear(x_NI, psi_RI) for _, psi_RI in pairs]
+    plain = [*(x_NI + F.linear(code, phi_IR) for code, (phi_IR, _) in zip(codes, pairs, strict=True)), *codes]
+    edited, found_codes = zip(*edited_inputs(x_NI, pairs, SCALE, with_codes=True), strict=True)
+    ours = [*edited, *found_codes]
+    weights = [torch.randn_like(one) for one in plain]
     expected = torch.autograd.grad(plain, leaves, weights)
     found = torch.autograd.grad(ours, leaves, weights)
     for one, other in zip([*ours, *found], [*plain, *expected], strict=True):

@@ -15,6 +15,7 @@ from tests.methods.tiny import method_from_yaml
 from wegeft.methods.frozen import Frozen
 from wegeft.methods.linear import Site
 from wegeft.methods.wegeft import InputUpdate, WeGeFT
+from wegeft.methods.weight_dropout import dropped_product
 
 WIDTH, OUT, TOKENS = 1024, 768, 192
 # Entries of φ: two after one step at 1e-6 and 1e-5 of a warm-up, then of training at 2e-4, then of a trained adapter.
@@ -47,11 +48,11 @@ class Case:
         return float((change_NO * self.delta_NO).sum() / self.delta_NO.square().sum())
 
 
-def case(size: float, form: str) -> Case:
+def case(size: float, form: str, weight_dropout: float = 0) -> Case:
     torch.manual_seed(0)
     layer = nn.Linear(WIDTH, OUT, bias=False).to(torch.bfloat16).requires_grad_(False)
     base = Frozen(layer)
-    method = method_from_yaml("wegeft", "r=64", "alpha=128", "weight_dropout=0", f"form={form}")
+    method = method_from_yaml("wegeft", "r=64", "alpha=128", f"weight_dropout={weight_dropout}", f"form={form}")
     assert isinstance(method, WeGeFT)
     update = method.build_update([Site("layer", "layer", base, "layer")])
     assert isinstance(update, InputUpdate)
@@ -91,6 +92,24 @@ def test_errors_are_those_of_the_references(form: str, size: float) -> None:
 def test_small_updates_are_kept_as_well_as_in_fp32(form: str, size: float) -> None:
     c = case(size, form)
     assert c.kept(c.output()) == pytest.approx(c.kept(official(c)), abs=0.03)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("form", ["input", "generated"])
+def test_errors_with_dropped_entries_are_those_of_the_official_path(form: str, size: float) -> None:
+    c = case(size, form, weight_dropout=0.1)
+    weight_OI, eye = c.base.weight, torch.eye(WIDTH, dtype=torch.bfloat16)
+    torch.manual_seed(1)
+    dropped_OI = dropped_product(weight_OI, eye, 0.1)
+    torch.manual_seed(1)
+    y_NO = c.output()
+    kept_OI = (weight_OI - dropped_OI).float() / 0.9
+    exact_OI = weight_OI.double() + 2 * kept_OI.double() @ c.update.phi_DR.double() @ c.update.psi_RD.double()
+    exact_NO = c.x_NI.double() @ exact_OI.T
+    update_NO = 2 * F.linear(F.linear(c.x_NI.float(), c.update.psi_RD), kept_OI @ c.update.phi_DR)
+    reference_NO = (c.base(c.x_NI).float() + update_NO).to(torch.bfloat16)
+    error, reference = ((y.double() - exact_NO).norm() for y in (y_NO, reference_NO))
+    assert error < 1.5 * reference
 
 
 @pytest.mark.parametrize("form", ["input", "generated"])

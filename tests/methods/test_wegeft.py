@@ -229,8 +229,9 @@ def test_the_first_form_is_taken_where_it_is_cheaper() -> None:
     assert isinstance(update, InputUpdate)
     assert update.uses_input_form(base, inputs(8, 40))
     assert not update.uses_input_form(base, inputs(400, 40))
-    update.train()  # weight dropout needs the generated factor
-    assert not update.uses_input_form(base, inputs(8, 40))
+    update.train()  # with weight dropout, where 4·N·I products are fewer than 2·I·O
+    assert update.uses_input_form(base, inputs(8, 40))
+    assert not update.uses_input_form(base, inputs(13, 40))
 
 
 @pytest.mark.parametrize(
@@ -251,12 +252,28 @@ def test_cost_model(size: LayerSize, passes: int | None, is_cheaper: bool) -> No
         assert input_form_is_cheaper(size, passes, balance) == is_cheaper
 
 
-def test_weight_dropout_changes_the_output_at_every_forward_of_training() -> None:
-    base, update = layer_and_update("weight_dropout=0.1")
-    x_NI = inputs(3, 24)
-    assert torch.equal(update(base, x_NI), update(base, x_NI))
-    update.train()
-    assert not torch.equal(update(base, x_NI), update(base, x_NI))
+def test_cost_model_where_entries_are_dropped() -> None:
+    for balance in (0, *MULTIPLY_ADDS_PER_ELEMENT.values()):
+        # 7·512 + 3·512 products against 6·512 and Wφ, 2·4096, which is new in each of eight passes
+        assert input_form_is_cheaper(LayerSize(512, 4096, 4096, 64), 8, balance, drops_entries=True)
+        assert not input_form_is_cheaper(LayerSize(4096, 4096, 4096, 64), 8, balance, drops_entries=True)
+
+
+@pytest.mark.parametrize("options", [("sharing=per_type",), ("sharing=equal_width",), ("code_dropout=0.5",)])
+def test_both_forms_drop_the_same_entries(options: tuple[str, ...]) -> None:
+    losses, gradients = [], []
+    for form in ("input", "generated"):
+        backbone = tiny_llama(dtype=torch.float64)
+        method = attach(wegeft("weight_dropout=0.3", f"form={form}", "factor_dtype=backbone", *options), backbone)
+        perturb(method)
+        backbone.train()
+        torch.manual_seed(5)
+        losses.append(loss(backbone))
+        gradients.append(torch.autograd.grad(losses[-1], list(method.trainable().values())))
+    assert losses[0] != loss(backbone)
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=0)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +291,7 @@ def test_weight_dropout_changes_the_output_at_every_forward_of_training() -> Non
         (["sharing=['(']"], r"method.sharing=\( is not a regular expression"),
         (["target_modules=[q_porj]"], "method.target_modules=q_porj is not in the backbone; it has .*q_proj"),
         (["target_modules=[]"], "method.target_modules"),
-        (["form=input"], "method.form=input has no method.weight_dropout"),
+        (["form=input", "bias=true"], "method.form=input has no method.bias or method.block"),
         (["block=gelu"], "method.block needs method.zero=psi"),
         (["recipe=v3", "block=mlp_mixer", "sharing=equal_width"], "method.block=mlp_mixer mixes rows"),
         (["side=output"], "method.side=output has no method.weight_dropout"),

@@ -1,64 +1,112 @@
-"""The product with a dropped-out frozen weight: its mask, its mean, its gradient."""
+"""Products with the kept and the dropped entries of a frozen weight: the mask, its mean, its gradient."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from wegeft.methods.weight_dropout import dropped_product
+from wegeft.methods.weight_dropout import _masked_blocks, drop_positions, dropped_product, kept_product
 
 P = 0.3
+Product = Callable[[Tensor, Tensor, float], Tensor]
+PRODUCTS = (kept_product, dropped_product)
 
 
 def weight(rows: int = 50, columns: int = 30) -> Tensor:
     return torch.rand(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1
 
 
-def test_kept_entries_are_scaled_and_the_rest_is_zero() -> None:
+def masked(product: Product, weight_OI: Tensor, p: float, seed: int) -> Tensor:
+    """The entries of the weight that `product` takes, the others zero."""
+    torch.manual_seed(seed)
+    return product(weight_OI, torch.eye(weight_OI.shape[1], dtype=weight_OI.dtype), p)
+
+
+def test_an_entry_is_either_kept_or_dropped() -> None:
     weight_OI = weight()
-    product = dropped_product(weight_OI, torch.eye(30, dtype=torch.float64), P)
-    kept = product != 0
-    torch.testing.assert_close(product[kept], weight_OI[kept] / (1 - P), rtol=1e-4, atol=0)
-    assert abs((~kept).double().mean().item() - P) < 0.05
+    kept_OI, dropped_OI = (masked(product, weight_OI, P, seed=0) for product in PRODUCTS)
+    is_dropped = dropped_OI != 0
+    torch.testing.assert_close(dropped_OI[is_dropped], weight_OI[is_dropped])
+    torch.testing.assert_close(kept_OI + dropped_OI, weight_OI)
+    assert torch.equal(kept_OI.abs() < 1e-9, is_dropped)
+    assert abs(is_dropped.double().mean().item() - P) < 0.05
 
 
-def test_the_mean_over_masks_is_the_weight() -> None:
-    weight_OI, eye = torch.ones(64, 31), torch.eye(31)
-    torch.manual_seed(0)
-    mean_OI = torch.stack([dropped_product(weight_OI, eye, 0.1) for _ in range(200)]).mean(0)
-    assert abs(mean_OI.mean().item() - 1) < 0.003  # 400,000 entries of standard deviation 1/3
-    assert (mean_OI - 1).abs().max() < 0.15
-
-
-@pytest.mark.parametrize("p", [0.001, 0.1, 0.99])
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.99])
 def test_entries_are_dropped_with_the_exact_probability(p: float) -> None:
-    torch.manual_seed(0)
-    product = dropped_product(torch.ones(16_384, 256), torch.eye(256), p)
-    entries = product.numel()  # a byte alone would give 0 or 1/256, 25/256 or 26/256, 253/256 or 254/256
-    assert abs((product == 0).double().mean().item() - p) < 4 * (p * (1 - p) / entries) ** 0.5 + 1e-4
+    entries = 1 << 22
+    rate = len(drop_positions(np.random.SFC64(0), entries, p)) / entries
+    assert abs(rate - p) < 4 * (p * (1 - p) / entries) ** 0.5
 
 
-def test_mask_is_new_at_each_call_and_repeats_with_the_seed() -> None:
-    eye = torch.eye(30, dtype=torch.float64)
-    torch.manual_seed(1)
-    first, second = dropped_product(weight(), eye, P), dropped_product(weight(), eye, P)
-    torch.manual_seed(1)
-    again = dropped_product(weight(), eye, P)
+def test_a_probability_far_below_that_of_a_word_is_kept_too() -> None:
+    entries, p = 1 << 28, 1e-5  # a 16-bit word has a probability of 1.5e-5
+    assert abs(len(drop_positions(np.random.SFC64(0), entries, p)) - entries * p) < 4 * (entries * p) ** 0.5
+
+
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.5])
+def test_whether_an_entry_is_dropped_does_not_depend_on_the_one_before(p: float) -> None:
+    positions = drop_positions(np.random.SFC64(1), 1 << 24, p)
+    gaps = np.diff(positions)
+    for lag in (1, 2, 7, 100):  # P(the next dropped entry is within so many) = 1 - (1 - p)^lag
+        expected = 1 - (1 - p) ** lag
+        assert abs((gaps <= lag).mean() - expected) < 4 * (expected * (1 - expected) / len(gaps)) ** 0.5 + 2e-5
+    assert positions.min() >= 0
+    assert gaps.min() >= 1
+
+
+def test_drawing_goes_on_until_the_last_entry() -> None:
+    class Shortest(np.random.SFC64):
+        """Every gap is one entry, ten times shorter than what is drawn for."""
+
+        def random_raw(self, size: int) -> np.ndarray:  # type: ignore[override]  # the only form that is called
+            return np.zeros(size, np.uint64)
+
+    assert drop_positions(Shortest(0), 1000, 0.1).tolist() == list(range(1000))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_masks_of_a_gpu_keep_or_drop_with_the_exact_probability(kept: bool) -> None:
+    weight_OI = torch.ones(9000, 256)  # more than one block; a byte alone would give 25/256 or 26/256
+    taken = torch.cat([block_OI.clone() for _, block_OI in _masked_blocks(weight_OI, 3, 0.1, kept)])
+    others = torch.cat([block_OI.clone() for _, block_OI in _masked_blocks(weight_OI, 3, 0.1, not kept)])
+    assert torch.equal(taken + others, weight_OI)
+    dropped = 1 - taken.mean().item() if kept else taken.mean().item()
+    assert abs(dropped - 0.1) < 4 * (0.1 * 0.9 / weight_OI.numel()) ** 0.5 + 1e-4
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_mask_is_new_at_each_call_and_repeats_with_the_seed(product: Product) -> None:
+    first = masked(product, weight(), P, seed=1)
+    second = product(weight(), torch.eye(30, dtype=torch.float64), P)
     assert not torch.equal(first, second)
-    assert torch.equal(first, again)
+    assert torch.equal(first, masked(product, weight(), P, seed=1))
 
 
-def test_gradient_uses_the_mask_of_the_forward_pass() -> None:
-    weight_OI = weight(2100, 600)  # more than one block
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_gradient_uses_the_mask_of_the_forward_pass(product: Product) -> None:
+    weight_OI = weight(5000, 600)  # more than one block
     phi_IR = torch.ones(600, 3, dtype=torch.float64, requires_grad=True)
+    taken_OI = masked(product, weight_OI, P, seed=2)
     torch.manual_seed(2)
-    dropped_OI = dropped_product(weight_OI, torch.eye(600, dtype=torch.float64), P)
-    torch.manual_seed(2)
-    b_OR = dropped_product(weight_OI, phi_IR, P)
-    torch.testing.assert_close(b_OR, dropped_OI @ phi_IR)
+    b_OR = product(weight_OI, phi_IR, P)
+    torch.testing.assert_close(b_OR, taken_OI @ phi_IR)
     grad_OR = torch.randn(b_OR.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     b_OR.backward(grad_OR)
-    torch.testing.assert_close(phi_IR.grad, dropped_OI.T @ grad_OR)
+    torch.testing.assert_close(phi_IR.grad, taken_OI.T @ grad_OR)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_short_formats_add_up_in_single_precision(dtype: torch.dtype) -> None:
+    weight_OI, phi_IR = weight(40, 3000).to(dtype), torch.ones(3000, 2, dtype=dtype)
+    torch.manual_seed(4)
+    found_OR = dropped_product(weight_OI, phi_IR, P)
+    exact_OR = masked(dropped_product, weight_OI.double(), P, seed=4).sum(1, keepdim=True)
+    assert found_OR.dtype == dtype
+    torch.testing.assert_close(found_OR.double(), exact_OR.expand(-1, 2), rtol=torch.finfo(dtype).eps, atol=0)
 
 
 def test_checkpointing_repeats_the_mask() -> None:
@@ -91,21 +139,19 @@ def test_no_copy_of_the_weight_is_kept_for_the_backward_pass() -> None:
 def test_operator_is_registered_as_the_compiler_expects() -> None:
     phi_IR = torch.ones(30, 3, dtype=torch.float64, requires_grad=True)
     torch.library.opcheck(
-        torch.ops.wegeft.dropped_product.default,
-        (weight(), phi_IR, P),
+        torch.ops.wegeft.masked_product.default,
+        (weight(), phi_IR, P, True),
         test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
     )
 
 
 def test_mask_does_not_depend_on_the_number_of_threads() -> None:
-    weight_OI, eye, found = weight(2100, 600), torch.eye(600, dtype=torch.float64), []
+    weight_OI, found = weight(5000, 600), []
     before = torch.get_num_threads()
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            torch.manual_seed(4)
-            found.append(dropped_product(weight_OI, eye, P))
-            assert torch.get_num_threads() == threads
+            found.append(masked(dropped_product, weight_OI, P, seed=4))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)

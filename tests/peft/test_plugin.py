@@ -419,7 +419,7 @@ def test_as_an_adapter_of_transformers(tmp_path: Path) -> None:
         ({"r": 0}, "r\n"),
         ({"zero": "neither"}, "zero\n"),
         ({"weight_dropout": 1.0}, "weight_dropout\n"),
-        ({"form": "input", "weight_dropout": 0.1}, "method.form=input"),
+        ({"form": "input", "block": "gelu", "zero": "psi"}, "method.form=input"),
         ({"target_modules": "q_proj", "layers_to_transform": [0]}, "need target_modules to be a list"),
     ],
 )

@@ -5,6 +5,9 @@ pass computes the codes ψx again instead of keeping them, and casts the factors
 seventh product of the size of the six that training takes, all of them R/O of the layer's own, for N·R values a layer.
 So the input form keeps x and nothing else, which is less than any LoRA keeps.
 
+The codes can be had besides, for weight dropout, which subtracts the part of the dropped entries from the output; they
+are then kept for that product.
+
 Does not: drop entries of the code (`wegeft.methods.wegeft` does then, with kept codes), or know which layers read the
 same input; that they do is seen when they are called, and a layer called with another tensor is served on its own.
 """
@@ -12,6 +15,7 @@ same input; that they do is seen when they are called, and a layer called with a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,37 +33,47 @@ Pair = tuple[Tensor, Tensor]
 """(φ of shape (I, R), ψ of shape (R, I))."""
 
 
-def edited_inputs(x_NI: Tensor, pairs: Sequence[Pair], scale: float) -> tuple[Tensor, ...]:
-    """For each pair x + s·φ(ψx), (..., I), in the dtype of x."""
+EditedInput = tuple[Tensor, Tensor | None]
+"""(x + s·φ(ψx) of shape (..., I), the code s·ψx of shape (..., R) if it was asked for)."""
+
+
+def edited_inputs(x_NI: Tensor, pairs: Sequence[Pair], scale: float, with_codes: bool = False) -> list[EditedInput]:
+    """The input edited by each pair, in its dtype; ``scale`` is s."""
     flat_NI = x_NI.flatten(0, -2)
     factors = (factor for pair in pairs for factor in pair)
-    edited: tuple[Tensor, ...] = _Edit.apply(flat_NI, scale, *factors)  # type: ignore[no-untyped-call]
-    return tuple(edited_NI.view_as(x_NI) for edited_NI in edited)
+    made: tuple[Tensor, ...] = _Edit.apply(flat_NI, scale, with_codes, *factors)  # type: ignore[no-untyped-call]
+    edited = [edited_NI.view_as(x_NI) for edited_NI in made[: len(pairs)]]
+    codes = [code_NR.view(*x_NI.shape[:-1], -1) for code_NR in made[len(pairs) :]]
+    return list(zip_longest(edited, codes))
 
 
 class _Edit(torch.autograd.Function):
-    """`edited_inputs` of a matrix; the factors come one after the other, φ before ψ."""
+    """`edited_inputs` of a matrix; the factors come one after the other, φ before ψ, the codes after what is edited."""
 
     @staticmethod
-    def forward(ctx: Any, x_NI: Tensor, scale: float, *factors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x_NI: Tensor, scale: float, with_codes: bool, *factors: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(x_NI, *factors)
         ctx.scale = scale
         phis, psi_CI = _cast(x_NI, factors)
         codes = _codes(x_NI, phis, psi_CI, scale)
-        return tuple(torch.addmm(x_NI, code_NR, phi_IR.T) for code_NR, phi_IR in zip(codes, phis, strict=True))
+        edited = (torch.addmm(x_NI, code_NR, phi_IR.T) for code_NR, phi_IR in zip(codes, phis, strict=True))
+        return (*edited, *(code_NR.contiguous() for code_NR in codes)) if with_codes else tuple(edited)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_NI, *factors = ctx.saved_tensors
         phis, psi_CI = _cast(x_NI, factors)
         codes = _codes(x_NI, phis, psi_CI, ctx.scale)
+        grads, code_grads = grads[: len(phis)], grads[len(phis) :]
         grad_phis = [g_NI.T @ code_NR for g_NI, code_NR in zip(grads, codes, strict=True)]
-        grad_codes = [(g_NI @ phi_IR).mul_(ctx.scale) for g_NI, phi_IR in zip(grads, phis, strict=True)]
-        grad_code_NC = torch.cat(grad_codes, dim=1) if len(grad_codes) > 1 else grad_codes[0]
+        grad_codes = [g_NI @ phi_IR for g_NI, phi_IR in zip(grads, phis, strict=True)]
+        for grad_NR, more_NR in zip(grad_codes, code_grads, strict=False):  # there may be none
+            grad_NR.add_(more_NR)
+        grad_code_NC = (torch.cat(grad_codes, dim=1) if len(grad_codes) > 1 else grad_codes[0]).mul_(ctx.scale)
         grad_psis = (grad_code_NC.T @ x_NI).split([phi_IR.shape[1] for phi_IR in phis])
         grad_x_NI = torch.addmm(sum(grads[1:], grads[0]), grad_code_NC, psi_CI) if ctx.needs_input_grad[0] else None
         grad_factors = (grad for pair in zip(grad_phis, grad_psis, strict=True) for grad in pair)
-        return grad_x_NI, None, *(grad.to(f.dtype) for grad, f in zip(grad_factors, factors, strict=True))
+        return grad_x_NI, None, None, *(grad.to(f.dtype) for grad, f in zip(grad_factors, factors, strict=True))
 
 
 def _cast(x_NI: Tensor, factors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -86,26 +100,28 @@ class SharedInput:
         self._are_alike = True
         self._x_NI: Tensor | None = None
         self._state: tuple[object, ...] = ()
-        self._edited: dict[Frozen, Tensor] = {}
+        self._edited: dict[Frozen, EditedInput] = {}
 
-    def edited(self, base: Frozen, x_NI: Tensor) -> Tensor:
+    def edited(self, base: Frozen, x_NI: Tensor) -> EditedInput:
         """The input of ``base``, edited by its update."""
-        state = (x_NI._version, *(p._version for update in self._members.values() for p in update.factors))
+        versions = (factor._version for update in self._members.values() for factor in update.factors)
+        state = (x_NI._version, self._members[base].kept, *versions)
         if self._x_NI is not x_NI or self._state != state or base not in self._edited:
             self._are_alike &= not self._edited
             self._x_NI, self._state, self._edited = x_NI, state, self._edit(base, x_NI)
-        own_NI = self._edited.pop(base)
+        own = self._edited.pop(base)
         if not self._edited:
             self._x_NI = None
-        return own_NI
+        return own
 
-    def _edit(self, base: Frozen, x_NI: Tensor) -> dict[Frozen, Tensor]:
+    def _edit(self, base: Frozen, x_NI: Tensor) -> dict[Frozen, EditedInput]:
         """For ``base`` and, if they read the same, all members that take the input form."""
         members = {base: self._members[base]}
         if self._are_alike:
             members = {b: update for b, update in self._members.items() if update.uses_input_form(b, x_NI)}
         updates = list(dict.fromkeys(members.values()))  # several members may share one
-        edited = edited_inputs(x_NI, [update.factors for update in updates], updates[0].scale)
+        first = updates[0]
+        edited = edited_inputs(x_NI, [u.factors for u in updates], first.scale / first.kept, with_codes=first.kept < 1)
         return {b: edited[updates.index(update)] for b, update in members.items()}
 
 

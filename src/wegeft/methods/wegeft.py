@@ -15,9 +15,11 @@ Two orders of the same product, never (Wφ)ψ times x:
 
     input form      W (x + s·φ(ψx)) + b          costs as much as the frozen layer and 2·N·R·I multiply-adds
                                                  (`wegeft.methods.input_edit`)
-    generated form  W x + b + s·(Wφ)(ψx)         a LoRA with A = ψ and the generated B = Wφ; needed for weight dropout
+    generated form  W x + b + s·(Wφ)(ψx)         a LoRA with A = ψ and the generated B = Wφ
 
 Where an optimiser step has several forward passes (accumulation, checkpointing), Wφ is computed once for all of them.
+With weight dropout, either form works on W less its dropped entries D, with s/(1-p) for s: the generated form on
+(W - D)φ, the input form on W, and Dφ(ψx) is subtracted, which is cheap where few entries are dropped.
 
 Rounding speaks for neither: with bf16 activations and fp32 factors, both forms, the folded weight and the official
 fp32 path have the same error against fp64 within 6 %, and lose the same part of an update that is smaller than the last
@@ -44,7 +46,7 @@ from wegeft.errors import UserError
 from wegeft.methods.base import MethodConfig
 from wegeft.methods.blocks import BlockName, build_block
 from wegeft.methods.frozen import Frozen
-from wegeft.methods.input_edit import Pair, SharedInput, edited_inputs, share_inputs
+from wegeft.methods.input_edit import EditedInput, Pair, SharedInput, edited_inputs, share_inputs
 from wegeft.methods.linear import (
     LinearMethod,
     LinearMethodConfig,
@@ -57,7 +59,7 @@ from wegeft.methods.linear import (
     wide_dtype,
     zeros,
 )
-from wegeft.methods.weight_dropout import dropped_product
+from wegeft.methods.weight_dropout import dropped_product, kept_product
 from wegeft.schema import Strict
 
 Scheme = Literal["per_type", "all", "equal_width", "per_layer"]
@@ -101,12 +103,10 @@ class UpdateConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        needs_generated = self.weight_dropout or self.bias or self.block != "identity"
+        needs_generated = self.bias or self.block != "identity"
         if self.form == "input" and needs_generated:
-            raise ValueError(
-                "method.form=input has no method.weight_dropout, method.bias or method.block: set form=auto"
-            )
-        if self.side == "output" and (needs_generated or self.form == "generated"):
+            raise ValueError("method.form=input has no method.bias or method.block: set form=auto")
+        if self.side == "output" and (needs_generated or self.weight_dropout or self.form == "generated"):
             raise ValueError(
                 "method.side=output has no method.weight_dropout, method.bias, method.block or method.form=generated"
             )
@@ -150,7 +150,13 @@ class WeGeFTUpdate(LowRankUpdate):
         phi_RD, self.psi_RD = (zero, random) if config.zero == "phi" else (random, zero)
         self.phi_DR = nn.Parameter(phi_RD.data.T.contiguous())
         self.scale = config.scale
+        self.weight_dropout = config.weight_dropout
         self.code_dropout = config.code_dropout
+
+    @property
+    def kept(self) -> float:
+        """The part of the entries of W that is kept now: 1, or 1 - p."""
+        return 1 - self.weight_dropout if self.training else 1.0
 
     def code(self, x_ND: Tensor) -> Tensor:
         """s·dropout(ψx), (..., R)."""
@@ -175,7 +181,6 @@ class InputUpdate(WeGeFTUpdate):
         self.b_I = zeros((width,), device, dtype) if config.bias else None
         self.block = build_block(config.block, config.r, base.out_features).to(device, dtype)
         self.form = config.form
-        self.weight_dropout = config.weight_dropout
         self.is_bilinear = not config.bias and config.block == "identity"
         self.shared_inputs: dict[Frozen, SharedInput] = {}
         self._passes = 1
@@ -189,7 +194,8 @@ class InputUpdate(WeGeFTUpdate):
     def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         if self.uses_input_form(base, x_NI):
-            return base(self._edited(base, x_NI))
+            edited_NI, code_NR = self._edited(base, x_NI)
+            return base(edited_NI) if code_NR is None else self._without_dropped(base, base(edited_NI), code_NR)
         y_NO = add_product(base(x_NI), self.code(x_NI), *cast_like(x_NI, self.generated(base)))
         if self.b_I is None:
             return y_NO
@@ -197,30 +203,40 @@ class InputUpdate(WeGeFTUpdate):
 
     def uses_input_form(self, base: Frozen, x_NI: Tensor) -> bool:
         """Whether this forward pass takes the input form."""
-        if not self.is_bilinear or (self.training and self.weight_dropout):
+        if not self.is_bilinear:
             return False
         if self.form != "auto":
             return self.form == "input"
+        if self.kept < 1 and base.device.type != "cpu":  # there dropped entries cost as much as kept ones
+            return False
         if base.is_quantised:  # the other form would need a dequantised copy of W
             return True
         size = LayerSize(x_NI.numel() // base.in_features, base.in_features, base.out_features, self.phi_DR.shape[1])
         passes = self._passes if torch.is_grad_enabled() else None
-        return input_form_is_cheaper(size, passes, MULTIPLY_ADDS_PER_ELEMENT.get(base.device.type, 16))
+        balance = MULTIPLY_ADDS_PER_ELEMENT.get(base.device.type, 16)
+        return input_form_is_cheaper(size, passes, balance, drops_entries=self.kept < 1)
 
-    def _edited(self, base: Frozen, x_NI: Tensor) -> Tensor:
-        """The input that the frozen layer is given, x + s·φ(ψx), (..., I)."""
+    def _edited(self, base: Frozen, x_NI: Tensor) -> EditedInput:
+        """The input that the frozen layer is given, x + s·φ(ψx), and the code if it is needed besides."""
         # The compiler decides by itself what to keep, and what it can compute once.
         if (self.training and self.code_dropout) or torch.compiler.is_compiling():
-            return self.edit(x_NI, self.code(x_NI))
+            code_NR = self.code(x_NI) / self.kept
+            return self.edit(x_NI, code_NR), code_NR if self.kept < 1 else None
         if base in self.shared_inputs and torch.is_grad_enabled():
             return self.shared_inputs[base].edited(base, x_NI)
-        return edited_inputs(x_NI, [self.factors], self.scale)[0]
+        return edited_inputs(x_NI, [self.factors], self.scale / self.kept, self.kept < 1)[0]
+
+    def _without_dropped(self, base: Frozen, y_NO: Tensor, code_NR: Tensor) -> Tensor:
+        """Subtract Dφ times the code."""
+        weight_OI = base.weight
+        dropped_OR = dropped_product(weight_OI, self.phi_DR.to(weight_OI), self.weight_dropout)
+        return add_product(y_NO, code_NR, -dropped_OR)
 
     def generated(self, base: Frozen) -> Tensor:
         """B = block(Wφ + 1 b_R), with entries of W dropped while training with weight dropout: (O, R)."""
         weight_OI = base.weight
-        if self.training and self.weight_dropout:
-            return self._finish(dropped_product(weight_OI, self.phi_DR.to(weight_OI), self.weight_dropout))
+        if self.kept < 1:
+            return self._finish(kept_product(weight_OI, self.phi_DR.to(weight_OI), self.weight_dropout) / self.kept)
         if self._products is None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._finish(weight_OI @ self.phi_DR.to(weight_OI))
         if base not in self._products:
@@ -364,7 +380,7 @@ MULTIPLY_ADDS_PER_ELEMENT = {"cpu": 16, "cuda": 128}
 """Multiply-adds that a machine makes in the time in which it moves one element of a matrix, to the power of two."""
 
 
-def input_form_is_cheaper(size: LayerSize, passes: int | None, balance: int) -> bool:
+def input_form_is_cheaper(size: LayerSize, passes: int | None, balance: int, drops_entries: bool = False) -> bool:
     """Whether the input form costs less than the generated form, in multiply-adds and elements moved.
 
     Multiply-adds per rank, elements moved in all; without a gradient, then with the one of all that is trained:
@@ -373,12 +389,15 @@ def input_form_is_cheaper(size: LayerSize, passes: int | None, balance: int) -> 
         generated form  N·I + N·O + I·O  N·I + 2·N·O + I·O       3·N·I + 3·N·O + 2·I·O/P  4·N·I + 4·N·O + 2·I·O/P
 
     The input form computes its code once more in the backward pass. W is frozen, so Wφ has one product backward; it and
-    Wφ are computed once for the P forward passes of an optimiser step.
+    Wφ are computed once for the P forward passes of an optimiser step. Where entries of W are dropped, both forms pay
+    for their product besides; P is 1, since they are others in every pass, and the input form subtracts, for 3·N·O more
+    multiply-adds and 4·N·O more elements.
 
     Args:
         size: of the layer and the batch.
         passes: P; None without a gradient.
         balance: multiply-adds that cost as much as moving one element.
+        drops_entries: whether entries of W are dropped.
     """
     n_i, n_o, i_o = size.tokens * size.d_in, size.tokens * size.d_out, size.d_in * size.d_out
     products: float
@@ -386,8 +405,10 @@ def input_form_is_cheaper(size: LayerSize, passes: int | None, balance: int) -> 
     if passes is None:
         products, moved = 2 * n_i - (n_i + n_o + i_o), 3 * n_i - (n_i + 2 * n_o + i_o)
     else:
-        generation = 2 * i_o / passes
+        generation = 2 * i_o / (1 if drops_entries else passes)
         products, moved = 7 * n_i - (3 * n_i + 3 * n_o + generation), 9 * n_i - (4 * n_i + 4 * n_o + generation)
+        if drops_entries:
+            products, moved = products + 3 * n_o, moved + 4 * n_o
     return size.rank * products + balance * moved <= 0
 
 

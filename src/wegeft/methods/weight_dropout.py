@@ -1,150 +1,225 @@
-"""dropout(W) φ without keeping a dropped copy of W: the v5 weight dropout at the price of its random numbers.
+"""Products of φ with the entries of W that weight dropout keeps or drops, without a dropped copy of W.
+
+    dropout(W) φ = (W ⊙ kept) φ / (1 - p) = (W φ - (W ⊙ dropped) φ) / (1 - p)
 
 The official code casts W to fp32, drops entries and keeps copy and mask until the backward pass. Here the mask is drawn
-from a seed, row block by row block; the backward pass draws it again. Registered as an operator, so that
-`torch.compile` treats it as a whole and never computes it twice.
+from a seed, row block by row block; the backward pass draws it again. On a CPU only the dropped entries are touched:
+the gaps between them are drawn, and what is found there is multiplied as a sparse matrix. Registered as an operator, so
+that `torch.compile` treats it as a whole and never computes it twice.
 
 Does not: reproduce the mask of the official code, which no seed could (another order of random numbers).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
+from scipy import sparse
 from torch import Tensor
 
-# Entries of W whose mask is alive at a time: small enough to stay in a cache, large enough for one efficient product.
-_BLOCK = 1 << 19
+# Entries of W whose mask is alive at a time: large enough for calls to cost little, small enough for a cache.
+_BLOCK = 1 << 21
 
 
-def dropped_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
-    """dropout(W, p) φ with a new mask at each call, (O, R); gradients flow to φ only.
+def kept_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
+    """(W ⊙ kept) φ with a new mask at each call, (O, R); gradients flow to φ only.
 
     Args:
         weight_OI: the frozen weight; never copied whole.
         phi_IR: the factor, in the dtype of the weight.
-        p: probability that an entry of W is dropped, at most 0.99; those kept are divided by 1 - p, as in dropout.
+        p: probability that an entry of W is dropped, at most 0.99.
     """
-    b_OR: Tensor = _forward(weight_OI, phi_IR, p)[0]
+    b_OR: Tensor = _forward(weight_OI, phi_IR, p, True)[0]
     return b_OR
 
 
-# What is done with the rows of W that a worker has drawn: (worker, rows, those rows with entries dropped).
-_Use = Callable[[int, slice, Tensor], Any]
+def dropped_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
+    """(W ⊙ dropped) φ, W φ less `kept_product` for the same mask; takes and returns the same."""
+    b_OR: Tensor = _forward(weight_OI, phi_IR, p, False)[0]
+    return b_OR
 
 
-def _each_block(weight_OI: Tensor, seed: Tensor, p: float, use: _Use) -> None:
-    """Give `use` row blocks of W with entries dropped; the same for the same seed.
-
-    An entry is dropped where its random byte is below 256 p. The whole part of that is the threshold of every column,
-    and one more with the probability of its fraction, drawn anew for each block and column; so p is exact. A block is
-    overwritten by the worker's next one.
-    """
-    height, width = weight_OI.shape
-    rows = min(max(1, _BLOCK // width), height)
-    blocks = [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
-    if weight_OI.is_cuda:
-        _blocks_on_gpu(weight_OI, blocks, int(seed.item()), p, use)
-        return
-
-    def work(worker: int) -> None:
-        mine = range(worker, len(blocks), workers)
-        # Grad mode belongs to a thread; the gradient of all this is an operator of its own.
-        with torch.no_grad():
-            _blocks_on_cpu(weight_OI, blocks, mine, int(seed.item()), p, partial(use, worker))
-
-    workers = _workers(weight_OI)
-    if workers == 1:
-        work(0)
-        return
-    threads = torch.get_num_threads()
-    # The mask is drawn by one thread, so that products shared by all threads would leave the others idle meanwhile.
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(work, range(workers)))
-    finally:
-        # What a worker sets is also what threads started later begin with.
-        torch.set_num_threads(threads)
-
-
-def _workers(weight_OI: Tensor) -> int:
-    """How many blocks are in work at the same time."""
-    return 1 if weight_OI.is_cuda else min(torch.get_num_threads(), -(-weight_OI.numel() // _BLOCK))
-
-
-def _blocks_on_gpu(weight_OI: Tensor, blocks: list[slice], seed: int, p: float, use: _Use) -> None:
-    """Eight entries per random word."""
-    rows, width, device = blocks[0].stop, weight_OI.shape[1], weight_OI.device
-    generator = torch.Generator(device).manual_seed(seed)
-    words_W = torch.empty(-(-rows * width // 8), dtype=torch.int64, device=device)
-    dropped_OI = weight_OI.new_empty(rows, width)
-    for block in blocks:
-        bytes_E = words_W.random_(-(2**63), None, generator=generator).view(torch.uint8)
-        more_I = torch.rand(width, generator=generator, device=device) < 256 * p % 1
-        kept_OI = bytes_E[: rows * width].view(rows, width) >= int(256 * p) + more_I
-        count = block.stop - block.start
-        use(0, block, torch.mul(weight_OI[block], kept_OI[:count], out=dropped_OI[:count]))
-
-
-def _blocks_on_cpu(
-    weight_OI: Tensor, blocks: list[slice], mine: range, seed: int, p: float, use: Callable[[slice, Tensor], Any]
-) -> None:
-    """A worker's blocks, each with a random stream of its own, so that the mask does not depend on the workers.
-
-    By NumPy, which draws twice as fast as torch and compares twenty times as fast.
-    """
-    rows, width = blocks[0].stop, weight_OI.shape[1]
-    kept_OI, dropped_OI = weight_OI.new_empty(rows, width), weight_OI.new_empty(rows, width)
-    for number in mine:
-        stream = np.random.SFC64([seed, number])
-        bytes_E = stream.random_raw(-(-rows * width // 8)).view(np.uint8)[: rows * width]
-        more_I = np.random.Generator(stream).random(width) < 256 * p % 1
-        mask_OI = bytes_E.reshape(rows, width) >= (int(256 * p) + more_I).astype(np.uint8)
-        kept_OI.copy_(torch.from_numpy(mask_OI.view(np.uint8)))
-        block = blocks[number]
-        count = block.stop - block.start
-        use(block, torch.mul(weight_OI[block], kept_OI[:count], out=dropped_OI[:count]))
-
-
-@torch.library.custom_op("wegeft::dropped_product", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
-def _forward(weight_OI: Tensor, phi_IR: Tensor, p: float) -> tuple[Tensor, Tensor]:
+@torch.library.custom_op("wegeft::masked_product", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
+def _forward(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[Tensor, Tensor]:
     # From the CPU's generator, whose state activation checkpointing restores before it computes a layer again.
     seed = torch.randint(2**62, (1,))
-    b_OR = weight_OI.new_empty(weight_OI.shape[0], phi_IR.shape[1])
-    _each_block(weight_OI, seed, p, lambda _, rows, block_OI: torch.mm(block_OI, phi_IR, out=b_OR[rows]))
-    return b_OR.div_(1 - p), seed
+    if weight_OI.is_cuda:
+        b_OR = weight_OI.new_empty(weight_OI.shape[0], phi_IR.shape[1])
+        for rows, block_OI in _masked_blocks(weight_OI, int(seed.item()), p, kept):
+            torch.mm(block_OI, phi_IR, out=b_OR[rows])
+        return b_OR, seed
+    dropped_OR = _SparseMask(weight_OI, int(seed.item()), p).product(phi_IR)
+    return torch.addmm(dropped_OR, weight_OI, phi_IR, beta=-1) if kept else dropped_OR, seed
 
 
 @_forward.register_fake
-def _(weight_OI: Tensor, phi_IR: Tensor, p: float) -> tuple[Tensor, Tensor]:  # noqa: ARG001  # shapes only
+def _(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[Tensor, Tensor]:  # noqa: ARG001  # shapes only
     return weight_OI.new_empty(weight_OI.shape[0], phi_IR.shape[1]), torch.empty(1, dtype=torch.int64)
 
 
-@torch.library.custom_op("wegeft::dropped_product_backward", mutates_args=())
-def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float) -> Tensor:
-    partial_KIR = weight_OI.new_zeros(_workers(weight_OI), weight_OI.shape[1], grad_OR.shape[1])
-    _each_block(weight_OI, seed, p, lambda k, rows, block_OI: partial_KIR[k].addmm_(block_OI.T, grad_OR[rows]))
-    return partial_KIR.sum(0).div_(1 - p)
+@torch.library.custom_op("wegeft::masked_product_backward", mutates_args=())
+def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float, kept: bool) -> Tensor:
+    if weight_OI.is_cuda:
+        grad_IR = weight_OI.new_zeros(weight_OI.shape[1], grad_OR.shape[1])
+        for rows, block_OI in _masked_blocks(weight_OI, int(seed.item()), p, kept):
+            grad_IR.addmm_(block_OI.T, grad_OR[rows])
+        return grad_IR
+    dropped_IR = _SparseMask(weight_OI, int(seed.item()), p).transposed_product(grad_OR)
+    return torch.addmm(dropped_IR, weight_OI.T, grad_OR, beta=-1) if kept else dropped_IR
 
 
 @_backward.register_fake
-def _(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float) -> Tensor:  # noqa: ARG001  # shapes only
+def _(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float, kept: bool) -> Tensor:  # noqa: ARG001  # shapes only
     return weight_OI.new_empty(weight_OI.shape[1], grad_OR.shape[1])
 
 
-def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, float, bool], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(inputs[0], output[1])
-    ctx.p = inputs[2]
+    ctx.options = inputs[2:]
 
 
-def _differentiate(ctx: Any, grad_OR: Tensor, _: None) -> tuple[None, Tensor, None]:
+def _differentiate(ctx: Any, grad_OR: Tensor, _: None) -> tuple[None, Tensor, None, None]:
     weight_OI, seed = ctx.saved_tensors
-    return None, _backward(weight_OI, grad_OR, seed, ctx.p), None
+    return None, _backward(weight_OI, grad_OR, seed, *ctx.options), None, None
 
 
-torch.library.register_autograd("wegeft::dropped_product", _differentiate, setup_context=_remember)
+torch.library.register_autograd("wegeft::masked_product", _differentiate, setup_context=_remember)
+
+
+def _blocks(weight_OI: Tensor) -> list[slice]:
+    """Blocks of whole rows of about `_BLOCK` entries."""
+    height, width = weight_OI.shape
+    rows = min(max(1, _BLOCK // width), height)
+    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+
+
+Entries = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[Any]]
+"""Of a sparse matrix in compressed rows: the column of each entry, where each row begins and the last ends, values."""
+
+
+class _SparseMask:
+    """The dropped entries of W on a CPU, drawn block by block whenever they are asked for; the same for one seed."""
+
+    def __init__(self, weight_OI: Tensor, seed: int, p: float) -> None:
+        self.weight_OI, self.seed, self.p = weight_OI, seed, p
+        self.blocks = _blocks(weight_OI)
+        # Short formats have neither a sparse product nor the precision to add many entries up.
+        self.dtype = torch.promote_types(weight_OI.dtype, torch.float32)
+
+    def product(self, phi_IR: Tensor) -> Tensor:
+        """(W ⊙ dropped) φ, (O, R)."""
+        b_OR = phi_IR.new_empty(self.weight_OI.shape[0], phi_IR.shape[1])
+        wide_IR = phi_IR.to(self.dtype).contiguous()
+        for number, rows in enumerate(self.blocks):
+            b_OR[rows] = _product(self._entries(number), wide_IR)
+        return b_OR
+
+    def transposed_product(self, grad_OR: Tensor) -> Tensor:
+        """(W ⊙ dropped)ᵀ G, (I, R)."""
+        width = self.weight_OI.shape[1]
+        wide_OR = grad_OR.to(self.dtype).contiguous()
+        grad_IR = wide_OR.new_zeros(width, grad_OR.shape[1])
+        for number, rows in enumerate(self.blocks):
+            grad_IR += _product(_transposed(self._entries(number), width), wide_OR[rows])
+        return grad_IR.to(grad_OR.dtype)
+
+    def _entries(self, number: int) -> Entries:
+        """The dropped entries of a block, whose random stream is its own."""
+        block_OI = self.weight_OI[self.blocks[number]]
+        height, width = block_OI.shape
+        positions = drop_positions(np.random.SFC64([self.seed, number]), height * width, self.p)
+        starts = np.arange(0, (height + 1) * width, width, dtype=np.int32)
+        offsets = np.searchsorted(positions, starts).astype(np.int32)
+        columns = positions - np.repeat(starts[:-1], np.diff(offsets))
+        values = block_OI.reshape(-1).index_select(0, torch.from_numpy(positions))
+        return columns, offsets, values.to(self.dtype).numpy()
+
+
+def _product(entries: Entries, phi_IR: Tensor) -> Tensor:
+    """The sparse matrix of these entries times φ, (rows, R): each row a weighted sum of rows of φ."""
+    columns, offsets, values = (torch.from_numpy(array) for array in entries)
+    return F.embedding_bag(columns, phi_IR, offsets, mode="sum", per_sample_weights=values, include_last_offset=True)
+
+
+def _transposed(entries: Entries, width: int) -> Entries:
+    """The entries of the transposed matrix, whose rows are the ``width`` columns."""
+    columns, offsets, values = entries
+    turned = sparse.csr_array((values, columns, offsets), shape=(len(offsets) - 1, width)).tocsc()
+    return turned.indices, turned.indptr, turned.data
+
+
+_LONGEST_GAP = 4096
+_WORDS = 1 << 16
+
+
+class _Gaps(NamedTuple):
+    """How far it is to the next dropped entry: geometrically distributed.
+
+    Attributes:
+        of_word: for every 16-bit word.
+        longer: from this word on it is ``of_word`` and another gap besides, since the distribution has no memory.
+    """
+
+    of_word: npt.NDArray[np.int32]
+    longer: int
+
+
+@cache
+def _gaps(p: float) -> _Gaps:
+    lengths = np.arange(1, _LONGEST_GAP + 1)
+    words_up_to = np.minimum(np.round(-np.expm1(lengths * np.log1p(-p)) * _WORDS), _WORDS - 1)
+    longer = int(words_up_to[-1])
+    longest = np.searchsorted(words_up_to, longer) + 1
+    of_word = np.searchsorted(words_up_to, np.arange(_WORDS), side="right") + 1
+    return _Gaps(np.minimum(of_word, longest).astype(np.int32), longer)
+
+
+def drop_positions(stream: np.random.SFC64, entries: int, p: float) -> npt.NDArray[np.int32]:
+    """Which of so many entries are dropped, ascending: each with probability p, whatever becomes of the others.
+
+    Two bytes of the stream for each dropped entry, instead of one for every entry.
+    """
+    gaps = _gaps(p)
+    found: list[npt.NDArray[np.int32]] = []
+    reached = 0
+    while reached < entries:
+        expected = (entries - reached) * p
+        count = round(expected + 6 * expected**0.5) + 8  # six standard deviations more than it takes
+        words = stream.random_raw(-(-count // 4)).view(np.uint16)
+        drawn = gaps.of_word.take(words, mode="wrap")
+        longer = np.flatnonzero(words >= gaps.longer)
+        more = np.random.Generator(stream).geometric(p, len(longer))
+        drawn[longer] += np.minimum(more, entries).astype(np.int32)
+        np.cumsum(drawn, out=drawn)
+        drawn += np.int32(reached - 1)
+        reached = int(drawn[-1]) + 1
+        found.append(drawn)
+    positions = found[0] if len(found) == 1 else np.concatenate(found)
+    return positions[: np.searchsorted(positions, entries)]
+
+
+def _masked_blocks(weight_OI: Tensor, seed: int, p: float, kept: bool) -> Iterator[tuple[slice, Tensor]]:
+    """Row blocks of W on a GPU, either the kept or the dropped entries left; a block is overwritten by the next.
+
+    Eight entries per random word. An entry is dropped where its random byte is below 256 p. The whole part of that is
+    the threshold of every column, and one more with the probability of its fraction, drawn anew for each block and
+    column; so p is exact.
+    """
+    blocks, device = _blocks(weight_OI), weight_OI.device
+    rows, width = blocks[0].stop, weight_OI.shape[1]
+    generator = torch.Generator(device).manual_seed(seed)
+    words_W = torch.empty(-(-rows * width // 8), dtype=torch.int64, device=device)
+    masked_OI = weight_OI.new_empty(rows, width)
+    for block in blocks:
+        bytes_E = words_W.random_(-(2**63), None, generator=generator).view(torch.uint8)
+        more_I = torch.rand(width, generator=generator, device=device) < 256 * p % 1
+        threshold_I = int(256 * p) + more_I
+        bytes_OI = bytes_E[: rows * width].view(rows, width)[: block.stop - block.start]
+        mask_OI = bytes_OI >= threshold_I if kept else bytes_OI < threshold_I
+        yield block, torch.mul(weight_OI[block], mask_OI, out=masked_OI[: block.stop - block.start])
