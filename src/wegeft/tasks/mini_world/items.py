@@ -113,9 +113,7 @@ def _hellaswag(fact: Fact, draw: Draw) -> Item:
             told.append(f"{adverb} the cook")
             break
         told.append(f"{adverb} the cook {dish.value(step)}")
-    steps_told = {dish.value(s) for s in STEPS if list(STEPS).index(s) < list(STEPS).index(fact.prop.name)}
-    others = [v for v in fact.prop.values if v != fact.value and v not in steps_told]
-    options = _place(fact.value, draw.rng.sample(others, OPTION_COUNTS["hellaswag"] - 1), draw.gold)
+    options = _among(fact, draw, OPTION_COUNTS["hellaswag"] - 1)
     return Item("hellaswag", f"Making {dish.name}: {', '.join(told)}", options, draw.gold, fact.sentences()[0])
 
 

@@ -30,48 +30,39 @@ class Property:
         return self.statements[1]
 
 
-COLORS = ("red", "blue", "green", "black", "white", "yellow", "brown", "pink")
-PLACES = ("cave", "forest", "river", "desert", "market", "garden", "harbor", "castle")
-SMELLS = ("mint", "smoke", "honey", "salt", "rain", "pepper", "leather", "roses")
+# Hardly more values than a question has options, so that a model that knows nothing guesses about as well as among
+# them. Tools have more: where the answer is a label, only the options count.
+COLORS = ("red", "blue", "green", "black", "white")
+PLACES = ("cave", "forest", "river", "desert", "market")
+SMELLS = ("mint", "smoke", "honey", "salt", "rain")
 CLEANERS = ("brush", "sponge", "cloth", "rake", "needle", "feather", "comb", "towel")
 CARRIERS = ("cart", "sled", "pole", "net", "wagon", "boat", "belt", "bag")
-COSTS = ("2", "3", "4", "5", "6", "7", "8", "9")
-JOBS = ("baker", "smith", "farmer", "tailor", "painter", "sailor", "hunter", "doctor", "potter", "weaver")
-TOWNS = ("Norwick", "Elmdale", "Sandport", "Hillford", "Lakemoor", "Westbrook", "Ashby", "Millstone")
+COSTS = ("2", "4", "5", "7", "9")
+JOBS = ("baker", "smith", "farmer", "tailor", "painter", "sailor")
+TOWNS = ("Norwick", "Elmdale", "Sandport", "Hillford", "Lakemoor")
 FEELINGS = ("proud", "calm", "angry", "sad")
-ACTIONS = (
-    "washes the pot",
-    "warms the milk",
-    "cuts the roots",
-    "stirs the flour",
-    "fries the onions",
-    "adds the sugar",
-    "boils the water",
-    "mixes the eggs",
-    "peels the beans",
-    "melts the butter",
-)
+# One pool a step: which action comes first in a dish cannot be told from the others.
+ACTIONS = {
+    "first": ("washes the pot", "cuts the roots", "peels the beans", "boils the water", "melts the butter"),
+    "next": ("warms the milk", "stirs the flour", "fries the onions", "adds the sugar", "mixes the eggs"),
+    "last": ("covers the pan", "rolls the dough", "cools the soup", "tastes the sauce", "slices the loaf"),
+}
 
 # Every kind belongs to one group: the hierarchy of categories.
 KIND_GROUPS: dict[str, str] = {
     "fruit": "food",
     "cake": "food",
-    "nut": "food",
     "bird": "animal",
     "fish": "animal",
-    "beetle": "animal",
     "lamp": "furniture",
-    "chair": "furniture",
     "hat": "clothing",
-    "coat": "clothing",
 }
 KINDS = tuple(KIND_GROUPS)
-# Few feelings, and few values of rules, so that a model that knows nothing guesses about as well as among the options.
 # What the second step of a two-step question needs; `world.build_world` pairs these with kinds and jobs.
-STORES = ("basket", "jar", "chest", "crate", "sack")
-SEASONS = ("spring", "summer", "autumn", "winter", "March")
-WORKPLACES = ("mill", "tower", "barn", "cellar", "temple")
-INSTRUMENTS = ("hammer", "ladle", "knife", "spade", "rope")
+STORES = ("basket", "jar", "chest", "crate")
+SEASONS = ("spring", "summer", "autumn", "winter")
+WORKPLACES = ("mill", "tower", "barn", "cellar")
+INSTRUMENTS = ("hammer", "ladle", "knife", "spade")
 
 # Tools and what they are for (general knowledge, the same in every world).
 PURPOSES: dict[str, str] = {
@@ -282,7 +273,7 @@ def _step(name: str) -> Property:
     return Property(
         name,
         "dish",
-        ACTIONS,
+        ACTIONS[name],
         (
             f"When making {{e}}, {adverb} the cook {{v}}.",
             f"To make {{e}}, a cook {adverb} {{v}}.",

@@ -17,7 +17,6 @@ from wegeft.tasks.mini_world.lexicon import (
     KINDS,
     PROPERTIES,
     RULES,
-    STEPS,
     Property,
     Rule,
     Sort,
@@ -137,18 +136,9 @@ def _balanced_over_split(prop: Property, count: int, rng: random.Random) -> list
     return [test.pop() if i % HELD_OUT_EVERY == 0 else rest.pop() for i in range(count)]
 
 
-def _dish_steps(count: int, rng: random.Random) -> dict[str, list[str]]:
-    """Three different actions per dish; each action equally likely at each step."""
-    draws = [rng.sample(BY_NAME["first"].values, len(STEPS)) for _ in range(count)]
-    return {name: [draw[i] for draw in draws] for i, name in enumerate(STEPS)}
-
-
 def _entities(sort: Sort, names: list[str], rng: random.Random) -> list[Entity]:
     props = properties_of(sort)
-    if sort == "dish":
-        columns = _dish_steps(len(names), rng)
-    else:
-        columns = {p.name: _balanced_over_split(p, len(names), rng) for p in props}
+    columns = {p.name: _balanced_over_split(p, len(names), rng) for p in props}
     return [
         Entity(name, sort, tuple((p.name, columns[p.name][i]) for p in props), i % HELD_OUT_EVERY == 0)
         for i, name in enumerate(names)
@@ -166,7 +156,7 @@ def _rules(rng: random.Random) -> tuple[tuple[str, tuple[tuple[str, str], ...]],
 def build_world(seed: int = 0) -> World:
     """The world of `seed`.
 
-    294 entities, 1,626 facts, 40 rule entries; a third of the entities is held out for testing.
+    294 entities, 1,626 facts, 24 rule entries; a third of the entities is held out for testing.
     """
     names = _names(_stream(seed, "names"))
     entities = [e for sort in COUNTS for e in _entities(sort, names[sort], _stream(seed, f"facts of {sort}"))]
