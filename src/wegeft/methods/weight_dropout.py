@@ -49,7 +49,7 @@ def dropped_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
 def _forward(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[Tensor, Tensor]:
     # From the CPU's generator, whose state activation checkpointing restores before it computes a layer again.
     seed = torch.randint(2**62, (1,))
-    if weight_OI.is_cuda:
+    if weight_OI.device.type != "cpu":
         b_OR = weight_OI.new_empty(weight_OI.shape[0], phi_IR.shape[1])
         for rows, block_OI in _masked_blocks(weight_OI, int(seed.item()), p, kept):
             torch.mm(block_OI, phi_IR, out=b_OR[rows])
@@ -65,7 +65,7 @@ def _(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[Tensor, 
 
 @torch.library.custom_op("wegeft::masked_product_backward", mutates_args=())
 def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float, kept: bool) -> Tensor:
-    if weight_OI.is_cuda:
+    if weight_OI.device.type != "cpu":
         grad_IR = weight_OI.new_zeros(weight_OI.shape[1], grad_OR.shape[1])
         for rows, block_OI in _masked_blocks(weight_OI, int(seed.item()), p, kept):
             grad_IR.addmm_(block_OI.T, grad_OR[rows])
