@@ -259,6 +259,18 @@ def test_cost_model_where_entries_are_dropped() -> None:
         assert not input_form_is_cheaper(LayerSize(4096, 4096, 4096, 64), 8, balance, drops_entries=True)
 
 
+@pytest.mark.parametrize("form", ["input", "generated"])
+def test_the_mean_over_masks_is_the_output_without_dropout(form: str) -> None:
+    base, update = layer_and_update("weight_dropout=0.1", f"form={form}")
+    x_NI = inputs(3, 24)
+    exact_NO = update(base, x_NI)
+    update.train()
+    torch.manual_seed(0)
+    outputs_KNO = torch.stack([update(base, x_NI) for _ in range(2000)])
+    error_NO = (outputs_KNO.mean(0) - exact_NO).abs()
+    assert (error_NO < 5 * outputs_KNO.std(0) / 2000**0.5).all()
+
+
 @pytest.mark.parametrize("options", [("sharing=per_type",), ("sharing=equal_width",), ("code_dropout=0.5",)])
 def test_both_forms_drop_the_same_entries(options: tuple[str, ...]) -> None:
     losses, gradients = [], []

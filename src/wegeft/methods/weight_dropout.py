@@ -33,7 +33,7 @@ def kept_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
     Args:
         weight_OI: the frozen weight; never copied whole.
         phi_IR: the factor, in the dtype of the weight.
-        p: probability that an entry of W is dropped, at most 0.99.
+        p: probability that an entry of W is dropped, above 0 and at most 0.99.
     """
     b_OR: Tensor = _forward(weight_OI, phi_IR, p, True)[0]
     return b_OR
@@ -181,9 +181,10 @@ def _gaps(p: float) -> _Gaps:
 
 
 def drop_positions(stream: np.random.SFC64, entries: int, p: float) -> npt.NDArray[np.int32]:
-    """Which of so many entries are dropped, ascending: each with probability p, whatever becomes of the others.
+    """Which of so many entries are dropped, ascending; p is the probability of each, whatever becomes of the others.
 
-    Two bytes of the stream for each dropped entry, instead of one for every entry.
+    Two bytes of the stream for each dropped entry, instead of one for every entry. Gaps are drawn in steps of 2⁻¹⁶ of
+    probability, so that the share of dropped entries is p to about 1e-5 of it (2e-5 at p = 0.99).
     """
     gaps = _gaps(p)
     found: list[npt.NDArray[np.int32]] = []

@@ -41,7 +41,7 @@ COSTS = ("2", "4", "5", "7", "9")
 JOBS = ("baker", "smith", "farmer", "tailor", "painter", "sailor")
 TOWNS = ("Norwick", "Elmdale", "Sandport", "Hillford", "Lakemoor")
 FEELINGS = ("proud", "calm", "angry", "sad")
-# One pool a step: which action comes first in a dish cannot be told from the others.
+# A pool for each step, so that what a dish's other steps are says nothing about the one that is asked.
 ACTIONS = {
     "first": ("washes the pot", "cuts the roots", "peels the beans", "boils the water", "melts the butter"),
     "next": ("warms the milk", "stirs the flour", "fries the onions", "adds the sugar", "mixes the eggs"),
