@@ -100,12 +100,21 @@ def test_no_figure_is_cut_on_a_narrow_terminal(
 
 def test_a_broken_report_is_named_and_leaves_the_others(folder: Path, tmp_path: Path) -> None:
     (path,) = folder.glob("*.json")
-    (tmp_path / "good.json").write_bytes(path.read_bytes())
+    (tmp_path / path.name).write_bytes(path.read_bytes())
     plain = json.loads(path.read_text())
     (tmp_path / "bad.json").write_text(json.dumps(plain | {"tokens": "many"}))
     tables, problems = step_tables(tmp_path)
     assert len(tables) == 1
     assert [problem for problem in map(str, problems) if "bad.json" in problem and "tokens" in problem]
+
+
+def test_a_second_report_of_the_same_thing_is_named_and_replaces_no_table(folder: Path, tmp_path: Path) -> None:
+    (path,) = folder.glob("*.json")
+    for name in (path.name, "again.json"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    tables, (problem,) = step_tables(tmp_path)
+    assert len(tables) == 1
+    assert f"again.json: these are figures of {path.stem}" in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +172,7 @@ def test_a_report_from_before_contestants_were_compiled_is_read(folder: Path, tm
     plain = json.loads(path.read_text())
     for figures in plain["contestants"].values():
         del figures["compiling_seconds"]
-    (tmp_path / "old.json").write_text(json.dumps(plain))
+    (tmp_path / path.name).write_text(json.dumps(plain))
     (table,), problems = step_tables(tmp_path)
     assert problems == []
     assert not [heading.text for heading in table.headings if "compiled" in heading.text]

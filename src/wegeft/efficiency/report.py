@@ -74,9 +74,13 @@ def read_report(path: Path) -> Report:
     """The report in ``path``.
 
     Raises:
-        UserError: it is no such file; the sentence names it.
+        UserError: it is no such file, or has another report's name, whose table it would replace; the sentence names
+            it.
     """
     try:
-        return validate(Report, json.loads(path.read_text(encoding="utf-8")))
+        report = validate(Report, json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, UserError) as error:
         raise UserError(f"{path.name}: {error}") from error
+    if path.stem != report.name:
+        raise UserError(f"{path.name}: these are figures of {report.name}: name the file so, or keep it elsewhere.")
+    return report
