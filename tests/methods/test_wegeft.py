@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.methods.tiny import attach, compose_config, logits, loss, method_from_yaml, perturb, tiny_llama
 from wegeft.errors import UserError
-from wegeft.methods import build_method
+from wegeft.methods import build_method, weight_dropout
 from wegeft.methods.frozen import Frozen
 from wegeft.methods.linear import AdaptedLinear, Site
 from wegeft.methods.wegeft import (
@@ -224,12 +224,14 @@ def test_factor_dtype(factor_dtype: str, expected: torch.dtype) -> None:
     assert logits(method.backbone).dtype == torch.bfloat16
 
 
-def test_the_first_form_is_taken_where_it_is_cheaper() -> None:
+def test_the_first_form_is_taken_where_it_is_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
     base, update = layer_and_update(size=(40, 24))
     assert isinstance(update, InputUpdate)
     assert update.uses_input_form(base, inputs(8, 40))
     assert not update.uses_input_form(base, inputs(400, 40))
-    update.train()  # with weight dropout, where 4·N·I products are fewer than 2·I·O
+    update.train()
+    assert not update.uses_input_form(base, inputs(8, 40))  # a small weight drops as cheaply in the other form
+    monkeypatch.setattr(weight_dropout, "_SPARSE_FROM", 0)  # of a large one, where 4·N·I products are fewer than 2·I·O
     assert update.uses_input_form(base, inputs(8, 40))
     assert not update.uses_input_form(base, inputs(13, 40))
 
@@ -259,8 +261,12 @@ def test_cost_model_where_entries_are_dropped() -> None:
         assert not input_form_is_cheaper(LayerSize(4096, 4096, 4096, 64), 8, balance, drops_entries=True)
 
 
+@pytest.mark.parametrize("sparse_from", [0, 1 << 40])
 @pytest.mark.parametrize("form", ["input", "generated"])
-def test_the_mean_over_masks_is_the_output_without_dropout(form: str) -> None:
+def test_the_mean_over_masks_is_the_output_without_dropout(
+    form: str, sparse_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_dropout, "_SPARSE_FROM", sparse_from)
     base, update = layer_and_update("weight_dropout=0.1", f"form={form}")
     x_NI = inputs(3, 24)
     exact_NO = update(base, x_NI)

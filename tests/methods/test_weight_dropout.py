@@ -8,11 +8,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from wegeft.methods.weight_dropout import _masked_blocks, drop_positions, dropped_product, kept_product
+from wegeft.methods import weight_dropout
+from wegeft.methods.weight_dropout import _masked_blocks, drop_positions, dropped_product, is_sparse, kept_product
 
 P = 0.3
 Product = Callable[[Tensor, Tensor, float], Tensor]
 PRODUCTS = (kept_product, dropped_product)
+
+
+@pytest.fixture(params=["found", "masked"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either way to leave entries out, whatever the size of the weight: dropped ones are found, or all are masked."""
+    monkeypatch.setattr(weight_dropout, "_SPARSE_FROM", 0 if request.param == "found" else 1 << 40)
+
+
+on_either_way = pytest.mark.usefixtures("way")
 
 
 def weight(rows: int = 50, columns: int = 30) -> Tensor:
@@ -25,6 +35,7 @@ def masked(product: Product, weight_OI: Tensor, p: float, seed: int) -> Tensor:
     return product(weight_OI, torch.eye(weight_OI.shape[1], dtype=weight_OI.dtype), p)
 
 
+@on_either_way
 def test_an_entry_is_either_kept_or_dropped() -> None:
     weight_OI = weight()
     kept_OI, dropped_OI = (masked(product, weight_OI, P, seed=0) for product in PRODUCTS)
@@ -68,8 +79,13 @@ def test_drawing_goes_on_until_the_last_entry() -> None:
     assert drop_positions(Shortest(0), 1000, 0.1).tolist() == list(range(1000))
 
 
+def test_large_weights_on_a_cpu_have_their_dropped_entries_found() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [is_sparse(cpu, 4096**2), is_sparse(cpu, 128**2), is_sparse(gpu, 4096**2)] == [True, False, False]
+
+
 @pytest.mark.parametrize("kept", [True, False])
-def test_masks_of_a_gpu_keep_or_drop_with_the_exact_probability(kept: bool) -> None:
+def test_masks_keep_or_drop_with_the_exact_probability(kept: bool) -> None:
     weight_OI = torch.ones(9000, 256)  # more than one block; a byte alone would give 25/256 or 26/256
     taken = torch.cat([block_OI.clone() for _, block_OI in _masked_blocks(weight_OI, 3, 0.1, kept)])
     others = torch.cat([block_OI.clone() for _, block_OI in _masked_blocks(weight_OI, 3, 0.1, not kept)])
@@ -78,6 +94,7 @@ def test_masks_of_a_gpu_keep_or_drop_with_the_exact_probability(kept: bool) -> N
     assert abs(dropped - 0.1) < 4 * (0.1 * 0.9 / weight_OI.numel()) ** 0.5 + 1e-4
 
 
+@on_either_way
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_mask_is_new_at_each_call_and_repeats_with_the_seed(product: Product) -> None:
     first = masked(product, weight(), P, seed=1)
@@ -86,6 +103,7 @@ def test_mask_is_new_at_each_call_and_repeats_with_the_seed(product: Product) ->
     assert torch.equal(first, masked(product, weight(), P, seed=1))
 
 
+@on_either_way
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_gradient_uses_the_mask_of_the_forward_pass(product: Product) -> None:
     weight_OI = weight(5000, 600)  # more than one block
@@ -99,6 +117,7 @@ def test_gradient_uses_the_mask_of_the_forward_pass(product: Product) -> None:
     torch.testing.assert_close(phi_IR.grad, taken_OI.T @ grad_OR)
 
 
+@on_either_way
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_short_formats_add_up_in_single_precision(dtype: torch.dtype) -> None:
     weight_OI, phi_IR = weight(40, 3000).to(dtype), torch.ones(3000, 2, dtype=dtype)
@@ -109,6 +128,7 @@ def test_short_formats_add_up_in_single_precision(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found_OR.double(), exact_OR.expand(-1, 2), rtol=torch.finfo(dtype).eps, atol=0)
 
 
+@on_either_way
 def test_checkpointing_repeats_the_mask() -> None:
     phi_IR = nn.Parameter(torch.ones(30, 3, dtype=torch.float64))
     gradients = []
@@ -122,6 +142,7 @@ def test_checkpointing_repeats_the_mask() -> None:
     assert torch.equal(*gradients)
 
 
+@on_either_way
 def test_no_copy_of_the_weight_is_kept_for_the_backward_pass() -> None:
     saved: list[Tensor] = []
 
@@ -136,6 +157,7 @@ def test_no_copy_of_the_weight_is_kept_for_the_backward_pass() -> None:
     assert sum(t.numel() for t in others) <= 1
 
 
+@on_either_way
 def test_operator_is_registered_as_the_compiler_expects() -> None:
     phi_IR = torch.ones(30, 3, dtype=torch.float64, requires_grad=True)
     torch.library.opcheck(
@@ -145,6 +167,7 @@ def test_operator_is_registered_as_the_compiler_expects() -> None:
     )
 
 
+@on_either_way
 def test_mask_does_not_depend_on_the_number_of_threads() -> None:
     weight_OI, found = weight(5000, 600), []
     before = torch.get_num_threads()

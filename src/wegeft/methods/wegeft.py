@@ -59,7 +59,7 @@ from wegeft.methods.linear import (
     wide_dtype,
     zeros,
 )
-from wegeft.methods.weight_dropout import dropped_product, kept_product
+from wegeft.methods.weight_dropout import dropped_product, is_sparse, kept_product
 from wegeft.schema import Strict
 
 Scheme = Literal["per_type", "all", "equal_width", "per_layer"]
@@ -207,8 +207,8 @@ class InputUpdate(WeGeFTUpdate):
             return False
         if self.form != "auto":
             return self.form == "input"
-        if self.kept < 1 and base.device.type != "cpu":  # there dropped entries cost as much as kept ones
-            return False
+        if self.kept < 1 and not is_sparse(base.device, base.in_features * base.out_features):
+            return False  # there is nothing to gain from subtracting what is dropped
         if base.is_quantised:  # the other form would need a dequantised copy of W
             return True
         size = LayerSize(x_NI.numel() // base.in_features, base.in_features, base.out_features, self.phi_DR.shape[1])

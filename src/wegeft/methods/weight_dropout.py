@@ -3,9 +3,9 @@
     dropout(W) φ = (W ⊙ kept) φ / (1 - p) = (W φ - (W ⊙ dropped) φ) / (1 - p)
 
 The official code casts W to fp32, drops entries and keeps copy and mask until the backward pass. Here the mask is drawn
-from a seed, row block by row block; the backward pass draws it again. On a CPU only the dropped entries are touched:
-the gaps between them are drawn, and what is found there is multiplied as a sparse matrix. Registered as an operator, so
-that `torch.compile` treats it as a whole and never computes it twice.
+from a seed, row block by row block; the backward pass draws it again. On a CPU only the dropped entries of a large W
+are touched: the gaps between them are drawn, and what is found there is multiplied as a sparse matrix. Registered as an
+operator, so that `torch.compile` treats it as a whole and never computes it twice.
 
 Does not: reproduce the mask of the official code, which no seed could (another order of random numbers).
 """
@@ -25,6 +25,14 @@ from torch import Tensor
 
 # Entries of W whose mask is alive at a time: large enough for calls to cost little, small enough for a cache.
 _BLOCK = 1 << 21
+
+# Below, finding the dropped entries takes longer than drawing a mask for all.
+_SPARSE_FROM = 1 << 18
+
+
+def is_sparse(device: torch.device, entries: int) -> bool:
+    """Whether a weight of so many entries has its dropped ones found; else the kept ones cost no more."""
+    return device.type == "cpu" and entries >= _SPARSE_FROM
 
 
 def kept_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
@@ -49,7 +57,7 @@ def dropped_product(weight_OI: Tensor, phi_IR: Tensor, p: float) -> Tensor:
 def _forward(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[Tensor, Tensor]:
     # From the CPU's generator, whose state activation checkpointing restores before it computes a layer again.
     seed = torch.randint(2**62, (1,))
-    if weight_OI.device.type != "cpu":
+    if not is_sparse(weight_OI.device, weight_OI.numel()):
         b_OR = weight_OI.new_empty(weight_OI.shape[0], phi_IR.shape[1])
         for rows, block_OI in _masked_blocks(weight_OI, int(seed.item()), p, kept):
             torch.mm(block_OI, phi_IR, out=b_OR[rows])
@@ -65,7 +73,7 @@ def _(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[Tensor, 
 
 @torch.library.custom_op("wegeft::masked_product_backward", mutates_args=())
 def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float, kept: bool) -> Tensor:
-    if weight_OI.device.type != "cpu":
+    if not is_sparse(weight_OI.device, weight_OI.numel()):
         grad_IR = weight_OI.new_zeros(weight_OI.shape[1], grad_OR.shape[1])
         for rows, block_OI in _masked_blocks(weight_OI, int(seed.item()), p, kept):
             grad_IR.addmm_(block_OI.T, grad_OR[rows])
@@ -206,21 +214,32 @@ def drop_positions(stream: np.random.SFC64, entries: int, p: float) -> npt.NDArr
 
 
 def _masked_blocks(weight_OI: Tensor, seed: int, p: float, kept: bool) -> Iterator[tuple[slice, Tensor]]:
-    """Row blocks of W on a GPU, either the kept or the dropped entries left; a block is overwritten by the next.
+    """Row blocks of W, either the kept or the dropped entries left; a block is overwritten by the next.
 
-    Eight entries per random word. An entry is dropped where its random byte is below 256 p. The whole part of that is
+    A random byte per entry. An entry is dropped where its random byte is below 256 p. The whole part of that is
     the threshold of every column, and one more with the probability of its fraction, drawn anew for each block and
     column; so p is exact.
     """
     blocks, device = _blocks(weight_OI), weight_OI.device
     rows, width = blocks[0].stop, weight_OI.shape[1]
-    generator = torch.Generator(device).manual_seed(seed)
-    words_W = torch.empty(-(-rows * width // 8), dtype=torch.int64, device=device)
     masked_OI = weight_OI.new_empty(rows, width)
-    for block in blocks:
-        bytes_E = words_W.random_(-(2**63), None, generator=generator).view(torch.uint8)
-        more_I = torch.rand(width, generator=generator, device=device) < 256 * p % 1
-        threshold_I = int(256 * p) + more_I
-        bytes_OI = bytes_E[: rows * width].view(rows, width)[: block.stop - block.start]
+    for block, (bytes_E, uniform_I) in zip(blocks, _random(seed, rows * width, width, device), strict=False):
+        threshold_I = (int(256 * p) + (uniform_I < 256 * p % 1)).to(torch.uint8)
+        bytes_OI = bytes_E.view(rows, width)[: block.stop - block.start]
         mask_OI = bytes_OI >= threshold_I if kept else bytes_OI < threshold_I
         yield block, torch.mul(weight_OI[block], mask_OI, out=masked_OI[: block.stop - block.start])
+
+
+def _random(seed: int, entries: int, width: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Without end, so many random bytes, uint8, and ``width`` numbers from 0 to 1; what was given is overwritten."""
+    words = -(-entries // 8)
+    if device.type == "cpu":  # NumPy draws faster
+        stream = np.random.SFC64(seed)
+        while True:
+            bytes_E = torch.from_numpy(stream.random_raw(words).view(np.uint8))
+            yield bytes_E[:entries], torch.from_numpy(np.random.Generator(stream).random(width))
+    generator = torch.Generator(device).manual_seed(seed)
+    words_W = torch.empty(words, dtype=torch.int64, device=device)
+    while True:
+        bytes_E = words_W.random_(-(2**63), None, generator=generator).view(torch.uint8)
+        yield bytes_E[:entries], torch.rand(width, generator=generator, device=device)
