@@ -1,11 +1,10 @@
 """How long the commands a person types take, as whole processes on this machine.
 
-``python benchmarks/bench_commands.py`` writes benchmarks/commands.json: for each command the median, the fastest and
-the slowest of its runs in seconds, with the machine and its load. Nothing asserts these figures.
+``python -m benchmarks.bench_commands`` writes benchmarks/commands.json: for each command the median, the fastest and
+the slowest of its runs in seconds, with the conditions. Nothing asserts these figures.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wegeft.records.provenance import hardware
+from benchmarks.conditions import conditions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("commands.json")
@@ -46,10 +45,10 @@ def measure(arguments: list[str], runs: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Time every command and write the result."""
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     with tempfile.TemporaryDirectory() as folder:
         figures = {name: measure(arguments, runs, Path(folder)) for name, (runs, arguments) in COMMANDS.items()}
-    report = {"seconds": figures, "load_before": load, "hardware": hardware()}
+    report = {"seconds": figures, **circumstances}
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
     for name, figure in figures.items():
         print(f"{figure['median']:8.2f} s  {name}")

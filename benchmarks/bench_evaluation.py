@@ -7,9 +7,7 @@ asserts these figures.
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
+from benchmarks.conditions import conditions
 from wegeft import models
 from wegeft.cli import CONFIG_FOLDER, to_run_config
 from wegeft.config import RunConfig
@@ -25,7 +24,6 @@ from wegeft.evaluation.generate import generate
 from wegeft.evaluation.shared_prefix import grouped, prefix_of
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
-from wegeft.records.provenance import hardware
 from wegeft.tasks import build_task
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.tasks.protocol import ProtocolConfig
@@ -43,7 +41,7 @@ def main() -> None:
     parser.add_argument("--data-root", required=True, help="folder of the real rows")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     config, task, method, encoder, prompts = questions(options.model, options.data_root)
     answers: dict[str, list[str]] = {}
     seconds: dict[str, list[float]] = {"unmerged, four at a time": [], "ours": []}
@@ -60,15 +58,13 @@ def main() -> None:
     read = {name: [extractor.extract(text) for text in texts] for name, texts in answers.items()}
     agree = sum(a == b for a, b in zip(*read.values(), strict=True))
     report = {
-        "command": " ".join(["python", "-m", "benchmarks.bench_evaluation", *sys.argv[1:]]),
         "model": Path(options.model).name,
         "questions": len(prompts),
         "batch_size": config.evaluation.usual_batch_size(on_gpu=False),
         "seconds": seconds,
         "rate_ratio": statistics.median(seconds["unmerged, four at a time"]) / statistics.median(seconds["ours"]),
         "same_extracted_answer": agree,
-        "load_before": load,
-        "hardware": hardware(),
+        **circumstances,
     }
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
     print(f"{report['rate_ratio']:.2f} times the rate; {agree} of {len(prompts)} extracted answers are the same")

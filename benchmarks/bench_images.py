@@ -9,9 +9,7 @@ those below FOLDER. Writes benchmarks/images.json; nothing asserts these figures
 import argparse
 import io
 import json
-import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,12 +22,12 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.conditions import conditions
 from wegeft import models
 from wegeft.cli import CONFIG_FOLDER, to_run_config
 from wegeft.config import RunConfig
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
-from wegeft.records.provenance import hardware
 from wegeft.tasks.image import ImageProtocol, ImageTaskConfig
 from wegeft.tasks.image_source import ImageExample
 from wegeft.tasks.image_transform import Transform
@@ -52,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds after one that warms up")
     parser.add_argument("--methods", nargs="+", default=["wegeft", "lora"])
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     with tempfile.TemporaryDirectory() as made:
         paths = sorted(found(options.images) if options.images else written(Path(made), options.files))
         items = [ImageItem(ImageExample(path.name, path, 0)) for path in paths[: options.files]]
@@ -60,13 +58,11 @@ def main() -> None:
         training = {name: training_rates(name, items, options.rounds) for name in options.methods}
     fastest = max(statistics.median(rates["read before"]) for rates in training.values())
     report = {
-        "command": " ".join(["python", "-m", "benchmarks.bench_images", *sys.argv[1:]]),
         "files": {"number": len(items), "made": options.images is None, "width": WIDTH, "height": HEIGHT},
         "images_per_second": {"reading": reading, "training": training},
         "ratio": statistics.median(reading) / fastest,
         "wanted_ratio": WANTED_RATIO,
-        "load_before": load,
-        "hardware": hardware(),
+        **circumstances,
     }
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
     for name, rates in training.items():

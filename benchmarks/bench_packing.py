@@ -1,6 +1,6 @@
 """Runs per hour on this machine, one at a time against several at once (`hydra/launcher=submitit_local`).
 
-``python benchmarks/bench_packing.py`` writes benchmarks/packing.json. The same short mini runs, each a process of one
+``python -m benchmarks.bench_packing`` writes benchmarks/packing.json. The same short mini runs, each a process of one
 thread, all of them anew in a folder of their own. On a GPU: ``--gpus 1``, where runs at once share it. Nothing asserts
 these figures.
 """
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wegeft.records.provenance import hardware
+from benchmarks.conditions import conditions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("packing.json")
@@ -49,14 +49,12 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=0, help="of each run")
     parser.add_argument("--at-once", default="auto")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     rates = {way: runs_per_hour(way, options.runs, options.steps, options.gpus) for way in ("1", options.at_once)}
     result: dict[str, Any] = {
-        "command": " ".join(["python", "benchmarks/bench_packing.py", *sys.argv[1:]]),
         "runs_per_hour": rates,
         "gain": rates[options.at_once] / rates["1"],
-        "load_before": load,
-        "hardware": hardware(),
+        **circumstances,
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["runs_per_hour"]), f"gain {result['gain']:.2f}")

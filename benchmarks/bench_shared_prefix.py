@@ -9,9 +9,7 @@ nothing asserts these figures.
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.bench_evaluation import adapted, answer, questions
+from benchmarks.conditions import conditions
 from wegeft.evaluation.shared_prefix import common
-from wegeft.records.provenance import hardware
 
 RESULT = Path(__file__).with_name("shared_prefix.json")
 HEAD_WIDTH = 64
@@ -37,7 +35,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     config, task, method, encoder, prompts = questions(options.model, options.data_root)
     prompts = prompts[: options.questions]
     if options.width:
@@ -45,14 +43,12 @@ def main() -> None:
     method.merge()
     size = config.evaluation.usual_batch_size(on_gpu=False)
     report: dict[str, Any] = {
-        "command": " ".join(["python", "-m", "benchmarks.bench_shared_prefix", *sys.argv[1:]]),
         "model": f"random, {options.layers} layers of {options.width}" if options.width else Path(options.model).name,
         "questions": len(prompts),
         "batch_size": size,
         "prompt_tokens": sum(map(len, prompts)),
         "shared_tokens": common(prompts),
-        "load_before": load,
-        "hardware": hardware(),
+        **circumstances,
     }
     for name, new_tokens in (("whole answers", task.max_new_tokens), ("one new token", 1)):
         texts: dict[bool, list[str]] = {}

@@ -7,9 +7,7 @@ first rows of the real commonsense training set. Writes benchmarks/step.json; no
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +17,9 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from benchmarks.conditions import conditions
 from wegeft.cli import CONFIG_FOLDER, to_run_config
 from wegeft.methods import build_method
-from wegeft.records.provenance import hardware
 from wegeft.tasks import build_task
 from wegeft.tasks.encoding import Encoded, TextEncoder
 from wegeft.tasks.protocol import ProtocolConfig
@@ -43,7 +41,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds after one that warms up")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         words = ["scale=paper", "protocol=clean", f"data.root={options.data_root}", "method.weight_dropout=0"]
         config = to_run_config(compose("config", overrides=words))
@@ -57,7 +55,6 @@ def main() -> None:
     seconds, logits = timed(model.train(), forms(model, encoder, items), options.rounds)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     report = {
-        "command": " ".join(["python", "-m", "benchmarks.bench_step", *sys.argv[1:]]),
         "rows": ROWS,
         "positions": sum(len(item.input_ids) for item in items),
         "vocabulary": len(encoder.tokenizer),
@@ -68,8 +65,7 @@ def main() -> None:
         "time_ratio": medians[OURS] / medians[FULL],
         "time_ratio_to_masked": medians[OURS] / medians[MASKED],
         "logit_ratio": logits[OURS] / logits[FULL],
-        "load_before": load,
-        "hardware": hardware(),
+        **circumstances,
     }
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
     print(f"time {report['time_ratio']:.3f}, logits {report['logit_ratio']:.4f} of the padded step with full logits")

@@ -1,6 +1,6 @@
 """How long planning, the status board and the tables of a sweep of 2,000 runs take, as whole processes.
 
-``python benchmarks/bench_sweep.py`` writes benchmarks/sweep.json. Half of the runs get a made-up record, a tenth a log.
+``python -m benchmarks.bench_sweep`` writes benchmarks/sweep.json. Half of the runs get a made-up record, a tenth a log.
 The first plan counts the work of every model and method, the second finds it in the cache. Nothing asserts these
 figures.
 """
@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conditions import conditions
 from tests.records.factory import make_record
 from wegeft.config import parse
 from wegeft.planning.compose import Composer, split
 from wegeft.records.identity import run_id
-from wegeft.records.provenance import hardware
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("sweep.json")
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20, help="100 runs a seed")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         words = [*SWEEP, f"training.learning_rate={','.join(RATES)}", f"seed=range({options.seeds})"]
@@ -75,7 +75,7 @@ def main() -> None:
             "status": timed(["scripts/sweep.py", "--status", *words], cache),
             "tables": timed(tables, cache),
         }
-    report = {"runs": count, "figures": figures, "load_before": load, "hardware": hardware()}
+    report = {"runs": count, "figures": figures, **circumstances}
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 

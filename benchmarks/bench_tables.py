@@ -1,6 +1,6 @@
 """How long the tables take for 5,000 records.
 
-``python benchmarks/bench_tables.py`` writes benchmarks/tables.json. The records are made up, with full loss curves and
+``python -m benchmarks.bench_tables`` writes benchmarks/tables.json. The records are made up, with full loss curves and
 the outcome of every question, over three scales, five methods, many learning rates and six seeds; the tables are
 rendered from them in a fresh process. Nothing asserts these figures.
 """
@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.conditions import conditions
 from tests.records.factory import SUBSETS, make_config, make_record
-from wegeft.records.provenance import hardware
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).with_name("tables.json")
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--records", type=int, default=5000)
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_records(folder / "records", options.records)
@@ -66,8 +66,7 @@ def main() -> None:
         "processor_seconds": used.ru_utime + used.ru_stime,
         "records": options.records,
         "bytes": size,
-        "load_before": load,
-        "hardware": hardware(),
+        **circumstances,
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -1,13 +1,12 @@
 """How long text takes before and after the model: tokenising a training set of 170,420 rows, scoring 22,419 answers.
 
-``python benchmarks/bench_text.py --tokenizer FOLDER`` writes benchmarks/text.json. The rows are the mini world's, each
+``python -m benchmarks.bench_text --tokenizer FOLDER`` writes benchmarks/text.json. The rows are the mini world's, each
 numbered so that no two are the same, repeated up to the size of the published sets; with ``--data-root`` they are the
 real rows, as many as are there. Nothing asserts these figures.
 """
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,10 +18,10 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 
+from benchmarks.conditions import conditions
 from wegeft.cli import CONFIG_FOLDER, to_run_config
 from wegeft.evaluation.rescore import rescore
 from wegeft.evaluation.samples import Sample, read_samples, write_samples
-from wegeft.records.provenance import hardware
 from wegeft.tasks import Example, build_task
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.tasks.encoding_cache import encode_cached
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", required=True, help="folder or hub id of a tokenizer")
     parser.add_argument("--data-root", help="folder of the real rows")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     overrides = ["protocol.truncation=skip"]
     overrides += ["scale=paper", "protocol=clean", f"data.root={options.data_root}"] if options.data_root else []
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
@@ -54,8 +53,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = encoding(encoder, examples, Path(folder)) | scoring(task, Path(folder))
     sizes = {"train_rows": len(examples), "test_answers": TEST_ROWS, "tokenizer": Path(options.tokenizer).name}
-    report = {"seconds": figures, **sizes, "load_before": load}
-    RESULT.write_text(json.dumps(report | {"hardware": hardware()}, indent=1) + "\n")
+    report = {"seconds": figures, **sizes, **circumstances}
+    RESULT.write_text(json.dumps(report, indent=1) + "\n")
     for name, seconds in figures.items():
         print(f"{seconds:8.2f} s  {name}")
 

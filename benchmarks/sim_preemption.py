@@ -1,6 +1,6 @@
 """How much of a cluster's time does a sweep use well, if its jobs are preempted? A simulation, and what it rests on.
 
-``python benchmarks/sim_preemption.py`` writes benchmarks/preemption.json. 2,000 runs wait for 64 GPUs; each GPU takes
+``python -m benchmarks.sim_preemption`` writes benchmarks/preemption.json. 2,000 runs wait for 64 GPUs; each GPU takes
 next run, loses it to a preemption now and then (exponential times between them), and the run goes back to the end
 of the queue, to go on from its last checkpoint. A preemption without a warning costs the work since then; one
 with a warning (SIGTERM, SIGUSR2) costs one checkpoint more. Measured here: what writing a checkpoint costs. Stated:
@@ -11,7 +11,6 @@ import argparse
 import heapq
 import json
 import math
-import os
 import random
 import statistics
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from wegeft.records.provenance import hardware
+from benchmarks.conditions import conditions
 from wegeft.training import checkpoint
 from wegeft.training.result import TrainingResult
 
@@ -123,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    circumstances = conditions()
     rows = []
     for name, trained in TRAINED.items():
         cost = checkpoint_seconds(trained)
@@ -139,7 +138,7 @@ def main() -> None:
                 print(
                     f"{name:26} {'warned' if warned else 'killed'} every {interval:5} s: {useful:.1%}, {days:.1f} days"
                 )
-    report = {"cluster": asdict(Cluster()), "rows": rows, "load_before": load, "hardware": hardware()}
+    report = {"cluster": asdict(Cluster()), "rows": rows, **circumstances}
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
 
 
