@@ -1,8 +1,8 @@
 """How many runs share this machine: as many as their estimated memory has room for, and their threads processors.
 
 Small runs leave most of a big GPU idle, and several of them at once make more runs per hour
-(``python -m benchmarks.bench_packing``). The memory of a run is the estimate of ``mode=plan``: measured in runs of its kind
-where there were any on this machine, else modelled.
+(``python -m benchmarks.bench_packing``). The memory of a run is the estimate of ``mode=plan``: measured in runs of its
+kind where there were any on this machine, else modelled.
 
 Does not: start runs, or watch what they really take (``training.micro_batch_size`` is halved where memory runs out).
 """

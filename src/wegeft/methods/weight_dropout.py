@@ -231,7 +231,7 @@ def _masked_blocks(weight_OI: Tensor, seed: int, p: float, kept: bool) -> Iterat
 
 
 def _random(seed: int, entries: int, width: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Without end, so many random bytes, uint8, and ``width`` numbers from 0 to 1; what was given may be overwritten."""
+    """Without end, so many random bytes, uint8, and ``width`` numbers from 0 to 1; either may be overwritten later."""
     words = -(-entries // 8)
     if device.type == "cpu":  # NumPy draws faster
         stream = np.random.SFC64(seed)
