@@ -1,6 +1,7 @@
 """Products with the kept and the dropped entries of a frozen weight: the mask, its mean, its gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -167,14 +168,40 @@ def test_operator_is_registered_as_the_compiler_expects() -> None:
     )
 
 
-@on_either_way
-def test_mask_does_not_depend_on_the_number_of_threads() -> None:
-    weight_OI, found = weight(5000, 600), []
+@pytest.fixture
+def three_threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            found.append(masked(dropped_product, weight_OI, P, seed=4))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(*found)
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@on_either_way
+@pytest.mark.usefixtures("three_threads")
+def test_mask_does_not_depend_on_the_number_of_threads() -> None:
+    weight_OI = weight(5000, 600)
+    by_three = masked(dropped_product, weight_OI, P, seed=4)
+    torch.set_num_threads(1)
+    assert torch.equal(masked(dropped_product, weight_OI, P, seed=4), by_three)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_gradient_does_not_depend_on_the_number_of_threads() -> None:
+    weight_OI, phi_IR = weight(9000, 600), torch.ones(600, 3, dtype=torch.float64, requires_grad=True)  # three blocks
+    assert is_sparse(weight_OI.device, weight_OI.numel())
+    gradients = []
+    for threads in (3, 1):
+        torch.set_num_threads(threads)
+        torch.manual_seed(4)
+        b_OR = dropped_product(weight_OI, phi_IR, P)
+        gradients.append(torch.autograd.grad(b_OR.sin().sum(), phi_IR)[0])
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_as_many_threads_as_before_are_used_afterwards() -> None:
+    weight_OI = weight(9000, 600)
+    assert is_sparse(weight_OI.device, weight_OI.numel())
+    masked(dropped_product, weight_OI, P, seed=4)
+    with ThreadPoolExecutor(1) as later:
+        assert [torch.get_num_threads(), later.submit(torch.get_num_threads).result()] == [3, 3]

@@ -4,15 +4,16 @@
 
 The official code casts W to fp32, drops entries and keeps copy and mask until the backward pass. Here the mask is drawn
 from a seed, row block by row block; the backward pass draws it again. On a CPU only the dropped entries of a large W
-are touched: the gaps between them are drawn, and what is found there is multiplied as a sparse matrix. Registered as an
-operator, so that `torch.compile` treats it as a whole and never computes it twice.
+are touched: the gaps between them are drawn, and what is found there is multiplied as a sparse matrix, several blocks
+at a time. Registered as an operator, so that `torch.compile` treats it as a whole and never computes it twice.
 
 Does not: reproduce the mask of the official code, which no seed could (another order of random numbers).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -122,19 +123,21 @@ class _SparseMask:
 
     def product(self, phi_IR: Tensor) -> Tensor:
         """(W ⊙ dropped) φ, (O, R)."""
-        b_OR = phi_IR.new_empty(self.weight_OI.shape[0], phi_IR.shape[1])
-        wide_IR = phi_IR.to(self.dtype).contiguous()
-        for number, rows in enumerate(self.blocks):
-            b_OR[rows] = _product(self._entries(number), wide_IR)
-        return b_OR
+        wide_IR = phi_IR.detach().to(self.dtype).contiguous()  # threads of their own have grad mode on
+        parts = _in_threads(lambda number: _product(self._entries(number), wide_IR), len(self.blocks))
+        return torch.cat(list(parts)).to(phi_IR.dtype)
 
     def transposed_product(self, grad_OR: Tensor) -> Tensor:
         """(W ⊙ dropped)ᵀ G, (I, R)."""
         width = self.weight_OI.shape[1]
-        wide_OR = grad_OR.to(self.dtype).contiguous()
+        wide_OR = grad_OR.detach().to(self.dtype).contiguous()
+
+        def part(number: int) -> Tensor:
+            return _product(_transposed(self._entries(number), width), wide_OR[self.blocks[number]])
+
         grad_IR = wide_OR.new_zeros(width, grad_OR.shape[1])
-        for number, rows in enumerate(self.blocks):
-            grad_IR += _product(_transposed(self._entries(number), width), wide_OR[rows])
+        for part_IR in _in_threads(part, len(self.blocks)):
+            grad_IR += part_IR
         return grad_IR.to(grad_OR.dtype)
 
     def _entries(self, number: int) -> Entries:
@@ -147,6 +150,23 @@ class _SparseMask:
         columns = positions - np.repeat(starts[:-1], np.diff(offsets))
         values = block_OI.reshape(-1).index_select(0, torch.from_numpy(positions))
         return columns, offsets, values.to(self.dtype).numpy()
+
+
+def _in_threads(compute: Callable[[int], Tensor], count: int) -> Iterator[Tensor]:
+    """``compute(0)`` to ``compute(count - 1)`` in this order, on as many threads as torch may use.
+
+    Most of what is done to find dropped entries runs on one thread, so that several blocks at a time keep all busy.
+    """
+    threads = torch.get_num_threads()
+    if min(threads, count) == 1:
+        yield from map(compute, range(count))
+        return
+
+    try:
+        with ThreadPoolExecutor(min(threads, count), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(compute, range(count))
+    finally:
+        torch.set_num_threads(threads)  # what a thread sets is also what threads started later begin with
 
 
 def _product(entries: Entries, phi_IR: Tensor) -> Tensor:
