@@ -140,6 +140,50 @@ def test_unmerging_restores_every_bit(name: str, family: str, dtype: torch.dtype
 
 
 @every_method
+def test_what_moved_while_it_was_merged_is_unmerged_there(name: str, family: str) -> None:
+    backbone = tiny_backbone(family)
+    plain = {k: v.double() for k, v in backbone.state_dict().items()}
+    method = attach(method_from_yaml(name, family=family), backbone)
+    perturb(method)
+    trained = method.trainable().keys()
+    method.merge()
+    backbone.double()
+    method.unmerge()
+    if method.mergeable:
+        method.detach()
+    state = backbone.state_dict()
+    assert {v.dtype for v in state.values()} == {torch.float64}
+    assert all(torch.equal(state[k], v) for k, v in plain.items() if k in state and k not in trained)
+
+
+@every_method
+def test_an_adapter_is_at_work_once_it_is_loaded(name: str, family: str) -> None:
+    _, other = adapted(name, family)
+    expected, state = logits(other.backbone), {k: v.clone() for k, v in other.adapter_state().items()}
+    backbone = tiny_backbone(family)
+    method = attach(method_from_yaml(name, family=family), backbone)
+    method.merge()
+    method.load_adapter_state(state)
+    assert torch.equal(logits(backbone), expected)
+
+
+@every_method
+def test_training_under_autocast_has_the_gradients_of_full_precision(name: str, family: str) -> None:
+    backbone, method = adapted(name, family)
+    skip_untrained(method)
+    backbone.train()
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            value = loss(backbone)
+        value.backward()
+        found.append(torch.cat([p.grad.flatten() for p in method.trainable().values() if p.grad is not None]))
+        backbone.zero_grad()
+    assert torch.cosine_similarity(found[0], found[1], dim=0) > 0.99
+
+
+@every_method
 def test_exported_lora_equals_the_method(name: str, family: str) -> None:
     backbone, method = adapted(name, family, torch.float64)
     factors = method.lora_factors()

@@ -140,13 +140,14 @@ class Method(nn.Module, ABC):
         return {name: p.detach() for name, p in self.trainable().items()}
 
     def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
-        """Copy ``state``, as `adapter_state` gave it, into the attached method.
+        """Copy ``state``, as `adapter_state` gave it, into the attached method; what is merged is unmerged first.
 
         Raises:
             UserError: a name or a shape differs.
         """
         own = self.adapter_state()
         check_state(own, state)
+        self.unmerge()
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(state[name])
@@ -168,7 +169,8 @@ class Method(nn.Module, ABC):
     def several_passes(self, passes: int) -> AbstractContextManager[None]:
         """Stays entered for the ``passes`` forward passes of one optimiser step, and their backward passes.
 
-        What depends on the parameters alone can be computed once in it. Gradients are complete after it.
+        What depends on the parameters alone can be computed once in it. Gradients are complete after it, and nothing
+        of the passes is held any more, even if one broke off.
         """
         del passes
         return nullcontext()

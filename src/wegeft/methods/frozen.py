@@ -8,6 +8,7 @@ Does not: quantise anything, or hold parameters of its own; it refers to the lay
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -86,8 +87,9 @@ class Frozen:
         self._set_bias(None if bias_O is None else nn.Parameter(bias_O.to(dtype), requires_grad=False))
 
     def unfold(self) -> None:
-        """Give the layer its own parameters back."""
+        """Give the layer its own parameters back, where and in which dtype the layer is by now."""
         if self._plain is not None:
+            move_like(self.layer.weight, self._plain)
             self.layer.weight, bias = self._plain
             self._set_bias(bias)
             self._plain = None
@@ -163,6 +165,13 @@ class QuantisedLinear(Frozen):
     def product(self, x_NI: Tensor) -> Tensor:
         """W x without the bias, (..., O)."""
         return self(x_NI) if self.bias is None else self(x_NI) - self.bias
+
+
+def move_like(weight: Tensor, kept_aside: Iterable[nn.Parameter | None]) -> None:
+    """Move parameters kept aside, in place, to where ``weight`` has been moved meanwhile, and into its dtype."""
+    for parameter in kept_aside:
+        if parameter is not None:
+            parameter.data = parameter.data.to(weight)
 
 
 def view_of(layer: nn.Module) -> Frozen | None:

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from wegeft.methods.base import MethodConfig, match_names
+from wegeft.methods.frozen import move_like
 from wegeft.methods.linear import cast_like, wide_dtype
 from wegeft.methods.wrapping import Wrapper, WrappingMethod
 
@@ -74,6 +75,7 @@ class Rescaled(Wrapper):
     def unmerge(self) -> None:
         """Give the operation its own parameters back."""
         if self._plain is not None:
+            move_like(_parameters_of(self.base)[0], self._plain)
             self._set(*self._plain)
             self._plain = None
 
