@@ -130,6 +130,65 @@ def test_encoding_together_changes_nothing(sharing: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+def test_nothing_is_held_of_a_pass_that_broke_off() -> None:
+    backbone, method = wegeft("form=input", "r=4")
+    q_proj = backbone.get_submodule("model.layers.1.self_attn.q_proj.base")
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    hook = q_proj.register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError), method.several_passes(1):
+        loss(backbone)
+    hook.remove()
+    shared = {s for u in method.modules() if isinstance(u, InputUpdate) for s in u.shared_inputs.values()}
+    assert len(shared) == 2
+    assert all(s._x_NI is None and not s._edited for s in shared)
+    with Products() as forward:
+        loss(backbone)
+    assert forward.shapes[(27, 32), (32, 12)] == 2  # q, k and v are still encoded together
+
+
+@pytest.mark.parametrize("overrides", [(), ("weight_dropout=0.1",)])
+def test_autocast_reaches_the_input_form(overrides: tuple[str, ...]) -> None:
+    backbone, method = wegeft("form=input", *overrides)
+    backbone.float()
+    exact = gradients(backbone, method)
+
+    def run(model: nn.Module) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return loss(model)
+
+    found = gradients(backbone, method, run)
+    if not overrides:  # else the masks differ
+        flat, other = (torch.cat([g.flatten() for g in gs]) for gs in (exact, found))
+        assert torch.cosine_similarity(flat, other, dim=0) > 0.99
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in found)
+
+
+def test_double_precision_stays_under_autocast() -> None:
+    x_NI, pair = random(5, 8), (random(8, 2), random(2, 8))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        edited_NI = edited_inputs(x_NI, [pair], SCALE)[0][0]
+    assert torch.equal(edited_NI, edited_inputs(x_NI, [pair], SCALE)[0][0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_factors_on_another_device_get_their_gradients_there() -> None:
+    x_NI, phi_IR, psi_RI = random(5, 8), random(8, 2), random(2, 8)
+    edited_inputs(x_NI.cuda(), [(phi_IR, psi_RI)], SCALE)[0][0].sum().backward()
+    assert phi_IR.grad is not None
+    assert phi_IR.grad.device == phi_IR.device
+
+
+def test_a_vector_is_edited_like_a_row() -> None:
+    x_I, pair = random(8), (random(8, 2), random(2, 8))
+    torch.testing.assert_close(
+        edited_inputs(x_I, [pair], SCALE)[0][0], edited_inputs(x_I[None], [pair], SCALE)[0][0][0]
+    )
+
+
 def test_layers_that_read_different_inputs_are_served_apart() -> None:
     backbone, _ = wegeft("form=input")
     attention = backbone.get_submodule("model.layers.0.self_attn")

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wegeft.methods.linear import compute_dtype
+
 if TYPE_CHECKING:
     from wegeft.methods.frozen import Frozen
     from wegeft.methods.wegeft import InputUpdate
@@ -38,8 +40,9 @@ EditedInput = tuple[Tensor, Tensor | None]
 
 
 def edited_inputs(x_NI: Tensor, pairs: Sequence[Pair], scale: float, with_codes: bool = False) -> list[EditedInput]:
-    """The input edited by each pair, in its dtype; ``scale`` is s."""
-    flat_NI = x_NI.flatten(0, -2)
+    """The input edited by each pair, in the dtype of the computation; ``scale`` is s."""
+    x_NI = x_NI.to(compute_dtype(x_NI))  # here and not by autocast, which the backward pass runs without
+    flat_NI = x_NI.reshape(-1, x_NI.shape[-1])
     factors = (factor for pair in pairs for factor in pair)
     made: tuple[Tensor, ...] = _Edit.apply(flat_NI, scale, with_codes, *factors)  # type: ignore[no-untyped-call]
     edited = [edited_NI.view_as(x_NI) for edited_NI in made[: len(pairs)]]
@@ -73,7 +76,7 @@ class _Edit(torch.autograd.Function):
         grad_psis = (grad_code_NC.T @ x_NI).split([phi_IR.shape[1] for phi_IR in phis])
         grad_x_NI = torch.addmm(sum(grads[1:], grads[0]), grad_code_NC, psi_CI) if ctx.needs_input_grad[0] else None
         grad_factors = (grad for pair in zip(grad_phis, grad_psis, strict=True) for grad in pair)
-        return grad_x_NI, None, None, *(grad.to(f.dtype) for grad, f in zip(grad_factors, factors, strict=True))
+        return grad_x_NI, None, None, *(grad.to(f) for grad, f in zip(grad_factors, factors, strict=True))
 
 
 def _cast(x_NI: Tensor, factors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -111,8 +114,12 @@ class SharedInput:
             self._x_NI, self._state, self._edited = x_NI, state, self._edit(base, x_NI)
         own = self._edited.pop(base)
         if not self._edited:
-            self._x_NI = None
+            self.forget()
         return own
+
+    def forget(self) -> None:
+        """Let go of what nobody has asked for, and of the graph behind it: the forward pass broke off."""
+        self._x_NI, self._edited = None, {}
 
     def _edit(self, base: Frozen, x_NI: Tensor) -> dict[Frozen, EditedInput]:
         """For ``base`` and, if they read the same, all members that take the input form."""

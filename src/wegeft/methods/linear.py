@@ -262,9 +262,18 @@ def cast_like(x: Tensor, *factors: Tensor) -> tuple[Tensor, ...]:
     return tuple(factor.to(x) for factor in factors)
 
 
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which a linear layer computes on ``x``: that of `torch.autocast` where it is on, else its own."""
+    device = x.device.type
+    if x.dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return x.dtype
+
+
 def add_product(y_NO: Tensor, code_NR: Tensor, b_OR: Tensor) -> Tensor:
     """Add code Bᵀ to y, of shapes (..., R), (O, R) and (..., O), in one kernel that rounds once."""
-    return torch.addmm(y_NO.flatten(0, -2), code_NR.flatten(0, -2), b_OR.T).view_as(y_NO)
+    flat_NO, flat_NR = (t.reshape(-1, t.shape[-1]) for t in (y_NO, code_NR))
+    return torch.addmm(flat_NO, flat_NR, b_OR.T).view_as(y_NO)
 
 
 def wide_dtype(weight: Tensor) -> torch.dtype:

@@ -240,21 +240,27 @@ class InputUpdate(WeGeFTUpdate):
         if self._products is None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._finish(weight_OI @ self.phi_DR.to(weight_OI))
         if base not in self._products:
-            self._products[base] = (weight_OI @ self.phi_DR.detach().to(weight_OI)).requires_grad_()
+            product_OR = weight_OI @ self.phi_DR.detach().to(weight_OI)
+            # In single precision, because the gradients of all passes add up in it.
+            wide = torch.promote_types(weight_OI.dtype, torch.float32)
+            self._products[base] = product_OR.to(wide).requires_grad_()
         return self._finish(self._products[base])
 
     @contextmanager
     def several_passes(self, passes: int) -> Iterator[None]:
         """Compute Wφ once for the forward passes of a step; their gradients reach φ on leaving."""
-        self._passes, self._products = passes, {}
+        self._passes, self._products = passes, {} if passes > 1 else None
         try:
             yield
-            for base, product_OR in self._products.items():
+            for base, product_OR in (self._products or {}).items():
                 if product_OR.grad is not None:
-                    grad_IR = (base.weight.T @ product_OR.grad).to(self.phi_DR.dtype)
+                    weight_OI = base.weight
+                    grad_IR = (weight_OI.T @ product_OR.grad.to(weight_OI)).to(self.phi_DR.dtype)
                     self.phi_DR.grad = grad_IR if self.phi_DR.grad is None else self.phi_DR.grad + grad_IR
         finally:
             self._passes, self._products = 1, None
+            for shared in self.shared_inputs.values():
+                shared.forget()
 
     def _finish(self, b_OR: Tensor) -> Tensor:
         """block(B + 1 b_R), computed in the dtype of the factors."""
