@@ -166,7 +166,7 @@ def test_two_identical_runs_are_identical_and_another_seed_is_not() -> None:
 @pytest.mark.parametrize(
     ("overrides", "passes"),
     [
-        ([], []),
+        ([], [1] * 6),
         (["training.gradient_checkpointing=true"], [2] * 6),
         (["training.micro_batch_size=3"], [3, 3, 2] * 2),
         (["training.micro_batch_size=3", "training.gradient_checkpointing=true"], [6, 6, 4] * 2),

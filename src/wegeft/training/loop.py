@@ -11,7 +11,7 @@ Does not: know tasks or the format of a checkpoint.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -248,8 +248,7 @@ def _accumulate_gradients(
     micro_batches = list(_micro_batches(batch, micro_batch_size, world, in_step=is_sharded(model)))
     passes = len(micro_batches) * (2 if config.gradient_checkpointing else 1)
     # Sharded weights are whole only within the passes, so nothing can be computed from them for all of these.
-    once = method.several_passes(passes) if passes > 1 and not is_sharded(model) else nullcontext()
-    with once:
+    with method.several_passes(1 if is_sharded(model) else passes):
         for micro, weight in micro_batches:
             collated = objective.collate(micro, config.batching)
             loss = objective.loss_sum(model, batch_to_device(collated, device))
