@@ -433,6 +433,29 @@ def test_refuses_layers_of_unequal_width_in_a_group() -> None:
         peft.get_peft_model(tiny_llama(), config(sharing="all"))
 
 
+def test_a_refused_adapter_leaves_the_model_as_it_was() -> None:
+    plain = tiny_llama()
+    names = list(plain.state_dict())
+    with pytest.raises(ValueError, match="needs layers of equal input width"):
+        peft.get_peft_model(plain, config(sharing="all"))
+    assert list(plain.state_dict()) == names
+    assert all(parameter.requires_grad for parameter in plain.parameters())
+    model = peft.get_peft_model(plain, config(target_modules=["v_proj"]))
+    assert all(p.requires_grad == ("v_proj.wegeft_" in name) for name, p in model.named_parameters())
+
+
+@pytest.mark.filterwarnings("ignore:Already found a .peft_config. attribute")
+def test_a_refused_adapter_leaves_the_others_as_they_were() -> None:
+    model = adapted(target_modules=["q_proj"])
+    before, state = logits(model), list(model.state_dict())
+    for name in ("second", "default"):  # PEFT replaces an adapter of the same name
+        with pytest.raises(ValueError, match="needs layers of equal input width"):
+            peft.inject_adapter_in_model(config(sharing="all", inference_mode=True), model.get_base_model(), name)
+    assert torch.equal(logits(model), before)
+    assert list(model.state_dict()) == state
+    assert all(p.requires_grad == ("wegeft_" in name) for name, p in model.named_parameters())
+
+
 def test_refuses_other_layers_and_mixed_batches() -> None:
     with pytest.raises(TypeError, match="WeGeFT adapts linear layers, not Embedding"):
         peft.get_peft_model(tiny_llama(), config(target_modules=["embed_tokens"]))

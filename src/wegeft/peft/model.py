@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner
@@ -25,9 +27,10 @@ class WeGeFTModel(BaseTuner):
     _owners: dict[str, WeGeFTLayer]
 
     def inject_adapter(self, *args: Any, **kwargs: Any) -> None:
-        """Add one adapter; its groups are its own."""
+        """Add one adapter, whose groups are its own; if it is refused, the model is as it was."""
         object.__setattr__(self, "_owners", {})  # the owners are submodules of the model already
-        super().inject_adapter(*args, **kwargs)
+        with _undone_if_refused(self.model):
+            super().inject_adapter(*args, **kwargs)
 
     def _create_and_replace(
         self,
@@ -70,6 +73,28 @@ class WeGeFTModel(BaseTuner):
             )
         else:
             layer.borrow(adapter_name, owner)
+
+
+@contextmanager
+def _undone_if_refused(model: nn.Module) -> Iterator[None]:
+    """Take out what was put into the model before an exception; half of an adapter would be trained with the next."""
+    layers = [layer for layer in model.modules() if isinstance(layer, WeGeFTLayer)]
+    held = {layer: (dict(layer.wegeft_update.items()), dict(layer.wegeft_owner)) for layer in layers}
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    except Exception:
+        for name, module in list(model.named_modules()):
+            if not isinstance(module, WeGeFTLayer):
+                continue
+            if module in held:
+                updates, module.wegeft_owner = held[module]
+                module.wegeft_update = nn.ModuleDict(updates)
+            else:
+                model.set_submodule(name, module.base_layer)
+        for parameter, requires_grad in trained:
+            parameter.requires_grad_(requires_grad)
+        raise
 
 
 def _matching_target(config: WeGeFTConfig, key: str) -> str:
