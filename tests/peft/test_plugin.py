@@ -20,7 +20,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.methods.tiny import attach, logits, loss, method_from_yaml, tiny_llama, token_ids
-from wegeft.peft import WeGeFTConfig, WeGeFTLayer
+from wegeft.peft import WeGeFTConfig, WeGeFTLinear
 
 # PEFT asks transformers for a property that the latter has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -60,8 +60,8 @@ def move(model: nn.Module, adapter: str = "default", seed: int = 2) -> None:
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
-def layers(model: nn.Module) -> Iterator[WeGeFTLayer]:
-    return (module for module in model.modules() if isinstance(module, WeGeFTLayer))
+def layers(model: nn.Module) -> Iterator[WeGeFTLinear]:
+    return (module for module in model.modules() if isinstance(module, WeGeFTLinear))
 
 
 @every_variant
@@ -328,7 +328,7 @@ def test_generates_with_positional_and_named_arguments() -> None:
         (TARGETS, {"layers_to_transform": [0]}, 5),
         (TARGETS, {"exclude_modules": ["k_proj"]}, 8),
         (r".*\.[qv]_proj", {}, 4),
-        ("all-linear", {"sharing": "equal_width"}, 14),
+        ("all-linear", {}, 14),
         (None, {}, 4),
     ],
     ids=["layers", "exclude", "regex", "all_linear", "default"],
@@ -342,6 +342,38 @@ def test_targets(targets: Any, changes: dict[str, Any], count: int) -> None:
 def test_one_owner_per_group(sharing: str, owners: int) -> None:
     model = adapted(sharing=sharing)
     assert sum(bool(len(layer.wegeft_update)) for layer in layers(model)) == owners
+
+
+def test_all_linear_shares_by_type_and_width(tmp_path: Path) -> None:
+    model = adapted(target_modules="all-linear")
+    assert [len(layer.wegeft_update) for layer in layers(model)] == [1] * 7 + [0] * 7
+    model.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path)).eval()
+    assert torch.equal(logits(loaded), logits(model))
+
+
+@pytest.mark.parametrize("depth", [2, 6])  # PEFT replaces twenty names and more by what they end with
+def test_a_type_with_several_widths_has_a_pair_for_each(depth: int) -> None:
+    model = peft.get_peft_model(tiny_gpt2(depth), config(target_modules="all-linear"))
+    owners = {name.split(".wegeft_update")[0] for name, p in model.named_parameters() if p.requires_grad}
+    first = "base_model.model.transformer.h.0"
+    assert owners == {f"{first}.{name}" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
+
+
+@pytest.mark.parametrize("depth", [3, 7])
+def test_names_of_single_layers_count_as_their_type(depth: int) -> None:
+    types = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    names = [f"transformer.h.{position}.{name}" for position in range(depth - 1) for name in types]
+    model = peft.get_peft_model(tiny_gpt2(depth), config(target_modules=names))
+    assert [len(layer.wegeft_update) for layer in layers(model)] == [1] * 4 + [0] * 4 * (depth - 2)
+
+
+def test_all_linear_adapts_layers_that_have_an_adapter() -> None:
+    model = adapted(target_modules=["q_proj"])
+    model.add_adapter("second", config(target_modules="all-linear"))
+    assert [layer.update_of("second") is None for layer in layers(model)] == [False] * 14
+    model.add_adapter("third", config(target_modules="all-linear"))
+    assert [layer.update_of("third") is None for layer in layers(model)] == [False] * 14
 
 
 def test_modules_to_save_and_biases(tmp_path: Path) -> None:
@@ -361,9 +393,9 @@ def test_backbone_biases(bias: str, count: int) -> None:
     assert sum(p.requires_grad for n, p in model.named_parameters() if n.endswith(".bias")) == count
 
 
-def tiny_gpt2() -> nn.Module:
+def tiny_gpt2(depth: int = 2) -> nn.Module:
     torch.manual_seed(0)
-    gpt2 = GPT2Config(vocab_size=61, n_positions=16, n_embd=24, n_layer=2, n_head=2, initializer_range=0.2)
+    gpt2 = GPT2Config(vocab_size=61, n_positions=16, n_embd=24, n_layer=depth, n_head=2, initializer_range=0.2)
     return GPT2LMHeadModel(gpt2)
 
 

@@ -15,9 +15,9 @@ scale adapters.
 from peft.utils import register_peft_method
 
 from wegeft.peft.config import WeGeFTConfig
-from wegeft.peft.layer import WeGeFTLayer
+from wegeft.peft.layer import WeGeFTLinear
 from wegeft.peft.model import WeGeFTModel
 
-__all__ = ["WeGeFTConfig", "WeGeFTLayer", "WeGeFTModel"]
+__all__ = ["WeGeFTConfig", "WeGeFTLinear", "WeGeFTModel"]
 
 register_peft_method(name="wegeft", config_cls=WeGeFTConfig, model_cls=WeGeFTModel, prefix="wegeft_")

@@ -40,8 +40,10 @@ class WeGeFTConfig(PeftConfig):
         alpha: numerator of the scale s.
         scaling: s, as ``alpha_over_r``, ``alpha_over_sqrt_r`` or ``one``.
         side: side of W that is multiplied, ``input`` or ``output``.
-        sharing: which layers share (φ, ψ): ``per_type`` (one pair per entry of ``target_modules``), ``all``,
-            ``equal_width``, ``per_layer``, or a list of regular expressions searched in the module name, one pair each.
+        sharing: which layers share (φ, ψ): ``per_type`` (one pair per entry of ``target_modules``, and per width if its
+            layers have several; an entry that names one layer, as those of ``all-linear`` do, counts as the last part
+            of the name), ``all``, ``equal_width``, ``per_layer``, or a list of regular expressions searched in the
+            module name, one pair each.
         zero: factor that starts at zero, ``phi`` or ``psi``.
         weight_dropout: dropout of the entries of W in Wφ while training; the ICML version has 0.1.
         code_dropout: dropout of the low-rank code ψx while training.

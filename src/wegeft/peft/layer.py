@@ -13,11 +13,12 @@ from wegeft.methods.frozen import view_of
 from wegeft.methods.wegeft import WeGeFTUpdate
 
 
-class WeGeFTLayer(nn.Module, BaseTunerLayer):
+class WeGeFTLinear(nn.Module, BaseTunerLayer):
     """Stands in the place of ``base_layer``; may own the factors of an adapter or use those of another layer.
 
     The first layer of a group owns: its factors are in its state and are saved, once. The others refer to it, so a
-    sharding scheme that empties the owner between its own forward passes cannot run them.
+    sharding scheme that empties the owner between its own forward passes cannot run them. PEFT knows by "Linear" in the
+    name of the class that ``all-linear`` means this layer too.
     """
 
     adapter_layer_names = ("wegeft_update",)
@@ -27,7 +28,7 @@ class WeGeFTLayer(nn.Module, BaseTunerLayer):
         super().__init__()
         self.base_layer = base_layer
         self.wegeft_update = nn.ModuleDict()
-        self.wegeft_owner: dict[str, WeGeFTLayer] = {}  # a plain dict, which registers nothing
+        self.wegeft_owner: dict[str, WeGeFTLinear] = {}  # a plain dict, which registers nothing
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._active_adapter = adapter_name
@@ -42,7 +43,7 @@ class WeGeFTLayer(nn.Module, BaseTunerLayer):
         self.wegeft_update[adapter_name] = update
         self.wegeft_owner[adapter_name] = self
 
-    def borrow(self, adapter_name: str, owner: WeGeFTLayer) -> None:
+    def borrow(self, adapter_name: str, owner: WeGeFTLinear) -> None:
         """Use the factors that another layer holds."""
         self.wegeft_owner[adapter_name] = owner
 

@@ -13,7 +13,7 @@ from torch import nn
 from wegeft.methods.linear import uniform
 from wegeft.methods.wegeft import WeGeFTUpdate, build_update, edited_width, group_name
 from wegeft.peft.config import WeGeFTConfig
-from wegeft.peft.layer import WeGeFTLayer
+from wegeft.peft.layer import WeGeFTLinear
 
 _DEFAULT_TARGETS = {name: list(names) for name, names in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.items()}
 
@@ -22,9 +22,9 @@ class WeGeFTModel(BaseTuner):
     """Replaces the targeted linear layers; the first layer of each group owns the factors that the others use."""
 
     prefix = "wegeft_"
-    tuner_layer_cls = WeGeFTLayer
+    tuner_layer_cls = WeGeFTLinear
     target_module_mapping = _DEFAULT_TARGETS
-    _owners: dict[str, WeGeFTLayer]
+    _owners: dict[str, WeGeFTLinear]
 
     def inject_adapter(self, *args: Any, **kwargs: Any) -> None:
         """Add one adapter, whose groups are its own; if it is refused, the model is as it was."""
@@ -45,7 +45,7 @@ class WeGeFTModel(BaseTuner):
         """Give ``target`` an adapter, wrapping it first if it has none."""
         if parameter_name is not None:
             raise ValueError("WeGeFT adapts modules, not bare parameters.")
-        layer = target if isinstance(target, WeGeFTLayer) else WeGeFTLayer(target, adapter_name)
+        layer = target if isinstance(target, WeGeFTLinear) else WeGeFTLinear(target, adapter_name)
         self._share(peft_config, adapter_name, layer, current_key)
         layer.set_adapter(layer.active_adapters, inference_mode=peft_config.inference_mode)
         if layer is target:
@@ -54,11 +54,11 @@ class WeGeFTModel(BaseTuner):
             layer.requires_grad_(False)
         self._replace_module(parent, target_name, layer, target)
 
-    def _share(self, config: WeGeFTConfig, adapter_name: str, layer: WeGeFTLayer, key: str) -> None:
+    def _share(self, config: WeGeFTConfig, adapter_name: str, layer: WeGeFTLinear, key: str) -> None:
         """Let ``layer`` own the factors of its group if it is the first, or borrow them."""
         update_config = config.update_config()
         width = edited_width(update_config, layer.view)
-        group = group_name(config.sharing, key, _matching_target(config, key), width)
+        group = group_name(config.sharing, key, f"{_type_name(config, key)}_{width}", width)
         owner = self._owners.get(group)
         if owner is None:
             update = build_update(update_config, layer.view)
@@ -78,14 +78,14 @@ class WeGeFTModel(BaseTuner):
 @contextmanager
 def _undone_if_refused(model: nn.Module) -> Iterator[None]:
     """Take out what was put into the model before an exception; half of an adapter would be trained with the next."""
-    layers = [layer for layer in model.modules() if isinstance(layer, WeGeFTLayer)]
+    layers = [layer for layer in model.modules() if isinstance(layer, WeGeFTLinear)]
     held = {layer: (dict(layer.wegeft_update.items()), dict(layer.wegeft_owner)) for layer in layers}
     trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         yield
     except Exception:
         for name, module in list(model.named_modules()):
-            if not isinstance(module, WeGeFTLayer):
+            if not isinstance(module, WeGeFTLinear):
                 continue
             if module in held:
                 updates, module.wegeft_owner = held[module]
@@ -97,11 +97,16 @@ def _undone_if_refused(model: nn.Module) -> Iterator[None]:
         raise
 
 
-def _matching_target(config: WeGeFTConfig, key: str) -> str:
-    """The entry of ``target_modules`` that names the module, or the last part of its name."""
+def _type_name(config: WeGeFTConfig, key: str) -> str:
+    """The entry of ``target_modules`` that names the module, or the last part of its name if none does.
+
+    The last part too if the entry names one layer only, in full or by its position: PEFT replaces ``all-linear`` by
+    the full names, and many full names by the shortest that mean the same.
+    """
     targets = config.target_modules if isinstance(config.target_modules, set | list) else ()
-    fitting = [target for target in targets if key == target or key.endswith(f".{target}")]
-    return max(fitting, key=len) if fitting else key.rpartition(".")[2]
+    last = key.rpartition(".")[2]
+    target = max((target for target in targets if f".{key}".endswith(f".{target}")), key=len, default=last)
+    return last if target == key or any(part.isdigit() for part in target.split(".")) else target
 
 
 def _randomise(update: WeGeFTUpdate, width: int) -> None:
