@@ -1,7 +1,8 @@
 """WeGeFT in an unchanged PEFT: what PEFT's own shared tests ask of every tuner of linear layers, and WeGeFT's part.
 
-Of those shared tests, these do not apply: batches that mix adapters and weighted sums of adapters (they are LoRA's),
-prompt learning, embeddings and convolutions (WeGeFT adapts linear layers), and quantised checkpoints for a GPU.
+Of those shared tests, these do not apply: batches that mix adapters (LoRA, RoAd and GLoRA can) and weighted sums of
+adapters (LoRA, AdaLoRA and IA³ can), neither of which WeGeFT offers; prompt learning, embeddings and convolutions
+(WeGeFT adapts linear layers); and quantised checkpoints for a GPU.
 """
 
 import copy
@@ -491,5 +492,9 @@ def test_a_refused_adapter_leaves_the_others_as_they_were() -> None:
 def test_refuses_other_layers_and_mixed_batches() -> None:
     with pytest.raises(TypeError, match="WeGeFT adapts linear layers, not Embedding"):
         peft.get_peft_model(tiny_llama(), config(target_modules=["embed_tokens"]))
+    model = adapted()
+    for refusing in (model, model.generate):
+        with pytest.raises(ValueError, match="does not mix adapters"):
+            refusing(token_ids(), adapter_names=["default", "default", "__base__"])
     with pytest.raises(ValueError, match="does not mix adapters"):
-        next(layers(adapted()))(torch.ones(1, 32), adapter_names=["default"])
+        next(layers(model))(torch.ones(1, 32), adapter_names=["default"])

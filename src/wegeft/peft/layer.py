@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from wegeft.methods.frozen import view_of
 from wegeft.methods.wegeft import WeGeFTUpdate
 
+NO_MIXING = "WeGeFT does not mix adapters within a batch: leave adapter_names out and choose one by set_adapter."
+
 
 class WeGeFTLinear(nn.Module, BaseTunerLayer):
     """Stands in the place of ``base_layer``; may own the factors of an adapter or use those of another layer.
@@ -59,7 +61,7 @@ class WeGeFTLinear(nn.Module, BaseTunerLayer):
     def forward(self, x_NI: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """(..., I) to (..., O); the active adapters add up."""
         if kwargs.pop("adapter_names", None) is not None:
-            raise ValueError("WeGeFT does not mix adapters within a batch.")
+            raise ValueError(NO_MIXING)
         if self.disable_adapters and self.merged:
             self.unmerge()
         updates = [] if self.disable_adapters or self.merged else self._active_updates()

@@ -13,7 +13,7 @@ from torch import nn
 from wegeft.methods.linear import uniform
 from wegeft.methods.wegeft import WeGeFTUpdate, build_update, edited_width, group_name
 from wegeft.peft.config import WeGeFTConfig
-from wegeft.peft.layer import WeGeFTLinear
+from wegeft.peft.layer import NO_MIXING, WeGeFTLinear
 
 _DEFAULT_TARGETS = {name: list(names) for name, names in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.items()}
 
@@ -31,6 +31,13 @@ class WeGeFTModel(BaseTuner):
         object.__setattr__(self, "_owners", {})  # the owners are submodules of the model already
         with _undone_if_refused(self.model):
             super().inject_adapter(*args, **kwargs)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *_: Any, **kwargs: Any) -> Iterator[None]:
+        """Refuse ``adapter_names``, which PEFT hands to this function and takes away from the forward pass."""
+        if kwargs.get("adapter_names") is not None:
+            raise ValueError(NO_MIXING)
+        yield
 
     def _create_and_replace(
         self,
