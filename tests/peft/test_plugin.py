@@ -304,6 +304,27 @@ def test_safe_merge_refuses_broken_factors_and_keeps_the_weights() -> None:
         assert torch.equal(logits(model), logits(tiny_llama()))
 
 
+def test_a_refused_merge_keeps_the_adapters_merged_before() -> None:
+    model = adapted()
+    model.add_adapter("second", config())
+    move(model, "second")
+    model.merge_adapter(["default"])
+    before = logits(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "wegeft_update.second." in name:
+                parameter.fill_(torch.nan)
+    with (
+        pytest.warns(UserWarning, match="additionally merging second"),
+        pytest.raises(ValueError, match="The adapter second seems to be broken"),
+    ):
+        model.merge_adapter(["second"], safe_merge=True)
+    assert torch.equal(logits(model), before)
+    model.unmerge_adapter()
+    with model.disable_adapter():
+        assert torch.equal(logits(model), logits(tiny_llama()))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(dtype: torch.dtype) -> None:
     model = adapted(dtype=dtype)
@@ -413,6 +434,9 @@ def test_delta_weight_is_what_merging_adds() -> None:
     delta, plain = layer.get_delta_weight("default"), layer.weight.clone()
     layer.merge()
     torch.testing.assert_close(layer.weight, plain + delta, rtol=0, atol=1e-12)
+    folded = layer.weight.clone()
+    assert torch.equal(layer.get_delta_weight("default"), delta)
+    assert torch.equal(layer.weight, folded)
 
 
 def test_converts_to_lora_by_pefts_own_function() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -88,11 +90,12 @@ class WeGeFTLinear(nn.Module, BaseTunerLayer):
         if self.view.is_quantised:
             raise ValueError("A quantised layer cannot take an adapter into its weight.")
         merged = [*self.merged_adapters, *chosen]
-        self.view.unfold()
-        weight_OI = self.view.weight + sum(self._delta(name) for name in merged)
+        with self._unfolded():
+            weight_OI = self.view.weight + sum(self._delta(name) for name in merged)
         if safe_merge and not weight_OI.isfinite().all():
             names = ", ".join(chosen)
             raise ValueError(f"NaNs detected in the merged weights. The adapter {names} seems to be broken")
+        self.view.unfold()
         self.view.fold(weight_OI, self.view.bias)
         self.merged_adapters = merged
 
@@ -107,7 +110,19 @@ class WeGeFTLinear(nn.Module, BaseTunerLayer):
     @torch.no_grad()
     def get_delta_weight(self, adapter: str) -> Tensor:
         """What an adapter adds to the plain weight, in the layout and dtype of the base layer."""
-        return self.view.stored(self._delta(adapter)).to(self.view.weight.dtype)
+        with self._unfolded():
+            return self.view.stored(self._delta(adapter)).to(self.view.weight.dtype)
+
+    @contextmanager
+    def _unfolded(self) -> Iterator[None]:
+        """Let the base layer hold its own parameters for a while."""
+        folded = (self.view.weight, self.view.bias) if self.view.is_folded else None
+        self.view.unfold()
+        try:
+            yield
+        finally:
+            if folded is not None:
+                self.view.fold(*folded)
 
     def _delta(self, adapter_name: str) -> Tensor:
         """s·(Wφ)ψ, (O, I), in the precision of folding; W must be the plain weight."""
