@@ -478,6 +478,8 @@ def test_as_an_adapter_of_transformers(tmp_path: Path) -> None:
         ({"weight_dropout": 1.0}, "weight_dropout\n"),
         ({"form": "input", "block": "gelu", "zero": "psi"}, "method.form=input"),
         ({"target_modules": "q_proj", "layers_to_transform": [0]}, "need target_modules to be a list"),
+        ({"target_modules": "q_proj", "layers_to_transform": 0}, "need target_modules to be a list"),
+        ({"layers_pattern": "layers"}, "layers_pattern needs layers_to_transform"),
     ],
 )
 def test_refuses_bad_values(changes: dict[str, Any], message: str) -> None:
@@ -488,6 +490,17 @@ def test_refuses_bad_values(changes: dict[str, Any], message: str) -> None:
 def test_refuses_layers_of_unequal_width_in_a_group() -> None:
     with pytest.raises(ValueError, match="needs layers of equal input width"):
         peft.get_peft_model(tiny_llama(), config(sharing="all"))
+
+
+def test_refuses_a_rank_above_the_width() -> None:
+    with pytest.raises(ValueError, match=r"r=33 is above the width of model.layers.0.self_attn.q_proj; choose at most"):
+        peft.get_peft_model(tiny_llama(), config(r=33))
+
+
+def test_refuses_to_mix_the_rows_of_layers_of_unequal_output_width() -> None:
+    mixing = config(block="mlp_mixer", zero="psi", sharing="equal_width", target_modules=["q_proj", "k_proj"])
+    with pytest.raises(ValueError, match=r"layers that share it need equal output widths, but .*k_proj has 16"):
+        peft.get_peft_model(tiny_llama(), mixing)
 
 
 def test_a_refused_adapter_leaves_the_model_as_it_was() -> None:

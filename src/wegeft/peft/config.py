@@ -87,8 +87,11 @@ class WeGeFTConfig(PeftConfig):
         for name in ("target_modules", "exclude_modules"):
             names = getattr(self, name)
             setattr(self, name, set(names) if isinstance(names, list) else names)
-        if isinstance(self.target_modules, str) and (self.layers_to_transform or self.layers_pattern):
+        chooses_layers = self.layers_to_transform is not None or self.layers_pattern is not None
+        if isinstance(self.target_modules, str) and chooses_layers:
             raise ValueError("layers_to_transform and layers_pattern need target_modules to be a list.")
+        if self.layers_pattern and self.layers_to_transform is None:
+            raise ValueError("layers_pattern needs layers_to_transform, the indices in the list that it names.")
         self.update_config()
 
     def update_config(self) -> UpdateConfig:

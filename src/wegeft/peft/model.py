@@ -67,19 +67,32 @@ class WeGeFTModel(BaseTuner):
         width = edited_width(update_config, layer.view)
         group = group_name(config.sharing, key, f"{_type_name(config, key)}_{width}", width)
         owner = self._owners.get(group)
-        if owner is None:
-            update = build_update(update_config, layer.view)
-            if not config.init_weights:
-                _randomise(update, width)
-            layer.own(adapter_name, update)
-            self._owners[group] = layer
-        elif edited_width(update_config, owner.view) != width:
-            raise ValueError(
-                f"sharing={config.sharing} needs layers of equal {config.side} width, but {key} has {width} and "
-                f"another layer of its group {edited_width(update_config, owner.view)}."
-            )
-        else:
+        if owner is not None:
+            _check_alike(config, owner, layer, key)
             layer.borrow(adapter_name, owner)
+            return
+        if config.r > width:
+            raise ValueError(f"r={config.r} is above the width of {key}; choose at most {width}.")
+        update = build_update(update_config, layer.view)
+        if not config.init_weights:
+            _randomise(update, width)
+        layer.own(adapter_name, update)
+        self._owners[group] = layer
+
+
+def _check_alike(config: WeGeFTConfig, owner: WeGeFTLinear, layer: WeGeFTLinear, key: str) -> None:
+    """Refuse the layer ``key`` if it cannot use the factors of ``owner``."""
+    widths = [edited_width(config.update_config(), member.view) for member in (layer, owner)]
+    if widths[0] != widths[1]:
+        raise ValueError(
+            f"sharing={config.sharing} needs layers of equal {config.side} width, but {key} has {widths[0]} and "
+            f"another layer of its group {widths[1]}; choose per_type, equal_width or per_layer."
+        )
+    if config.block == "mlp_mixer" and layer.out_features != owner.out_features:
+        raise ValueError(
+            f"block=mlp_mixer mixes rows, so layers that share it need equal output widths, but {key} has "
+            f"{layer.out_features} and another layer of its group {owner.out_features}; choose sharing=per_layer."
+        )
 
 
 @contextmanager
