@@ -503,6 +503,11 @@ def test_refuses_to_mix_the_rows_of_layers_of_unequal_output_width() -> None:
         peft.get_peft_model(tiny_llama(), mixing)
 
 
+def test_refuses_replicas() -> None:
+    with pytest.raises(ValueError, match="use DistributedDataParallel"):
+        next(layers(adapted()))._replicate_for_data_parallel()  # what nn.DataParallel calls, on GPUs only
+
+
 def test_a_refused_adapter_leaves_the_model_as_it_was() -> None:
     plain = tiny_llama()
     names = list(plain.state_dict())

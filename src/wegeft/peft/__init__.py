@@ -8,8 +8,9 @@
 Saving, loading, merging, several adapters and disabling are PEFT's own functions, so whatever trains a PEFT model
 trains this one. The formula is `wegeft.methods.wegeft`, the same code that the experiments run.
 
-Does not: mix adapters within a batch (``adapter_names``), target embeddings, convolutions or bare parameters, or
-scale adapters.
+Does not: mix adapters within a batch (``adapter_names``), target embeddings, convolutions or bare parameters, scale
+adapters, or run under `nn.DataParallel`, nor under FSDP if layers share factors: whoever borrows them would find those
+of a sharded owner gone.
 """
 
 from peft.utils import register_peft_method

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
@@ -131,6 +131,10 @@ class WeGeFTLinear(nn.Module, BaseTunerLayer):
             raise KeyError(adapter_name)
         a_RI, b_OR = update.lora_factors(self.view)
         return b_OR @ a_RI
+
+    def _replicate_for_data_parallel(self) -> NoReturn:
+        """Refused: a replica would go on to use the owner, and the view, of the layer on the first device."""
+        raise ValueError("WeGeFT does not run under nn.DataParallel: use DistributedDataParallel.")
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """True: the update is a low-rank matrix that is added."""
