@@ -503,6 +503,15 @@ def test_refuses_to_mix_the_rows_of_layers_of_unequal_output_width() -> None:
         peft.get_peft_model(tiny_llama(), mixing)
 
 
+def test_finds_the_layers_in_a_state_where_each_owns() -> None:
+    state = adapted("per_layer").get_base_model().state_dict()
+    state = {name: value for name, value in state.items() if "wegeft_" in name}
+    model = peft.inject_adapter_in_model(config("per_layer"), tiny_llama(), state_dict=state)
+    assert len(list(layers(model))) == 10
+    with pytest.raises(ValueError, match="choose the layers by target_modules instead"):
+        peft.inject_adapter_in_model(config(), tiny_llama(), state_dict=state)
+
+
 def test_refuses_replicas() -> None:
     with pytest.raises(ValueError, match="use DistributedDataParallel"):
         next(layers(adapted()))._replicate_for_data_parallel()  # what nn.DataParallel calls, on GPUs only

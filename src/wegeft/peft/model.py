@@ -8,7 +8,7 @@ from typing import Any
 
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-from torch import nn
+from torch import Tensor, nn
 
 from wegeft.methods.linear import uniform
 from wegeft.methods.wegeft import WeGeFTUpdate, build_update, edited_width, group_name
@@ -26,11 +26,25 @@ class WeGeFTModel(BaseTuner):
     target_module_mapping = _DEFAULT_TARGETS
     _owners: dict[str, WeGeFTLinear]
 
-    def inject_adapter(self, *args: Any, **kwargs: Any) -> None:
+    def inject_adapter(
+        self,
+        model: nn.Module,
+        adapter_name: str,
+        autocast_adapter_dtype: bool = True,
+        low_cpu_mem_usage: bool = False,
+        state_dict: dict[str, Tensor] | None = None,
+    ) -> None:
         """Add one adapter, whose groups are its own; if it is refused, the model is as it was."""
+        config = self.peft_config[adapter_name]
+        assert isinstance(config, WeGeFTConfig)
+        if state_dict is not None and config.sharing != "per_layer":
+            raise ValueError(
+                "A state_dict names only the layers that own factors, not those that use them by "
+                f"sharing={config.sharing}: choose the layers by target_modules instead."
+            )
         object.__setattr__(self, "_owners", {})  # the owners are submodules of the model already
-        with _undone_if_refused(self.model):
-            super().inject_adapter(*args, **kwargs)
+        with _undone_if_refused(model):
+            super().inject_adapter(model, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, state_dict)
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *_: Any, **kwargs: Any) -> Iterator[None]:
