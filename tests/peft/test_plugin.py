@@ -21,6 +21,8 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.methods.tiny import attach, logits, loss, method_from_yaml, tiny_llama, token_ids
+from wegeft.methods import input_edit
+from wegeft.methods.wegeft import InputUpdate
 from wegeft.peft import WeGeFTConfig, WeGeFTLinear
 
 # PEFT asks transformers for a property that the latter has renamed.
@@ -96,6 +98,28 @@ def test_trains_only_the_factors(variant: str) -> None:
     loss(model).backward()
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None) == ("wegeft_" in name), name
+
+
+def test_layers_that_read_the_same_input_edit_it_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    edit = input_edit.edited_inputs
+    together = []
+
+    def counted(x_NI: torch.Tensor, pairs: Any, *options: Any, **more: Any) -> Any:
+        together.append(len(pairs))
+        return edit(x_NI, pairs, *options, **more)
+
+    monkeypatch.setattr(input_edit, "edited_inputs", counted)
+    model = adapted("v3", form="input")
+    alone = copy.deepcopy(model)
+    for module in alone.modules():
+        if isinstance(module, InputUpdate):
+            module.shared_inputs.clear()
+    loss(model).backward()
+    assert together == [3, 3]  # q, k and v; the others read what no other layer does
+    loss(alone).backward()
+    for one, other in zip(model.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-6)
+    copy.deepcopy(model)  # nothing of the computation is kept
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:

@@ -10,8 +10,9 @@ from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
 
+from wegeft.methods.input_edit import share_inputs
 from wegeft.methods.linear import uniform
-from wegeft.methods.wegeft import WeGeFTUpdate, build_update, edited_width, group_name
+from wegeft.methods.wegeft import InputUpdate, WeGeFTUpdate, build_update, edited_width, group_name
 from wegeft.peft.config import WeGeFTConfig
 from wegeft.peft.layer import NO_MIXING, WeGeFTLinear
 
@@ -45,6 +46,9 @@ class WeGeFTModel(BaseTuner):
         object.__setattr__(self, "_owners", {})  # the owners are submodules of the model already
         with _undone_if_refused(model):
             super().inject_adapter(model, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, state_dict)
+        layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, WeGeFTLinear)}
+        updates = {name: (layer.view, layer.update_of(adapter_name)) for name, layer in layers.items()}
+        share_inputs({name: (view, u) for name, (view, u) in updates.items() if isinstance(u, InputUpdate)})
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *_: Any, **kwargs: Any) -> Iterator[None]:
