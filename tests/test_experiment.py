@@ -15,7 +15,7 @@ from wegeft.errors import UserError
 from wegeft.exits import DIVERGED
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
-from wegeft.training import evidence
+from wegeft.training import checkpoint, evidence
 
 SHORT = ("training.max_steps=3", "evaluation.limit=2", "runtime.threads=1")
 
@@ -123,12 +123,41 @@ def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:
     assert record["status"] == "diverged"
     assert "the step was not taken" in record["error"]
     assert record["evaluation"] is None
+    assert record["adapter"] is None
     folder = Path("runs") / record["run_id"]
+    with pytest.raises(UserError, match="diverged, so it has no adapter"):
+        experiment.evaluate(config)
     facts = json.loads((folder / evidence.FACTS).read_text())
     assert facts["step"] == record["training"]["steps"]
     assert "nan" in (facts["loss"], facts["gradient_norm"]) or "inf" in (facts["loss"], facts["gradient_norm"])
     batch = load_file(folder / evidence.TENSORS)
     assert len(batch["input_ids"]) == len(facts["examples"]) == config.training.batch_size
+
+
+def test_training_goes_on_from_its_own_checkpoints_only() -> None:
+    config = run_config(*SHORT)
+    identity = run_id(config.plain())
+    folder = Path("runs") / identity / "checkpoints"
+    folder.mkdir(parents=True)
+
+    def kept(made_of: str | None) -> bool:
+        step = folder / "step-00000001.json"
+        step.parent.mkdir(exist_ok=True)
+        step.touch()
+        if made_of is not None:
+            checkpoint.say_made_of(folder, made_of)
+        experiment._clear_checkpoints_of_others(config, identity)
+        return step.exists()
+
+    assert kept(None)  # nothing is known against it
+    own = checkpoint.made_of(folder)
+    assert own is not None
+    assert kept(own)
+    assert not kept("other data")
+    assert kept(own)
+    record = finished()
+    assert not kept(own)  # of a run that is over
+    assert record["run_id"] == identity
 
 
 def test_random_weights_report_no_score_unless_they_are_the_control() -> None:

@@ -28,7 +28,7 @@ from wegeft.methods.base import Method
 from wegeft.models.quantised import check_library, quantisable
 from wegeft.planning.estimate import work_of
 from wegeft.records.assemble import assemble, parameters
-from wegeft.records.identity import run_id
+from wegeft.records.identity import digest, run_id
 from wegeft.records.provenance import collect_provenance, own_command
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
 from wegeft.tasks import build_task
@@ -81,6 +81,8 @@ def obtain(config: RunConfig, command: Sequence[str]) -> tuple[Record | None, bo
         record, exists = _known(config, identity)  # another process may have finished it in between
         if exists:
             return record, False
+        if current().is_main:
+            _clear_checkpoints_of_others(config, identity)
         record = execute(config, identity, train_first=True, command=command)
         if record is not None:
             write_record(record, Path(config.records_dir))
@@ -99,12 +101,28 @@ def evaluate(config: RunConfig) -> None:
         check_fit(config)
         with alone(config, identity):
             known = known_record(config, identity)
+            if config.adapter is None and known is not None and known["status"] == "diverged":
+                raise UserError(
+                    f"run {identity} diverged, so it has no adapter to evaluate; adapter=FILE names another."
+                )
             record = execute(config, identity, train_first=False, command=own_command())
             if record is not None and known is not None and known["adapter"] == record["adapter"]:
                 record["training"] = known["training"]
             if record is not None:
                 write_record(record, Path(config.records_dir))
             _show(record, config)
+
+
+def _clear_checkpoints_of_others(config: RunConfig, identity: str) -> None:
+    """Remove what this training must not go on from: checkpoints of one on other data, or of one that is over.
+
+    One that diverged keeps its own, which would lead it there again: ``force`` starts it anew.
+    """
+    folder = run_folder(config, identity) / CHECKPOINTS
+    data = digest(build_task(config.task).content_hashes())
+    if record_path(identity, Path(config.records_dir)).is_file() or checkpoint.made_of(folder) not in (None, data):
+        checkpoint.drop(folder)
+    checkpoint.say_made_of(folder, data)
 
 
 @contextmanager
@@ -183,7 +201,7 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
         adapter_file.load(method, adapter)
     elif method.trainable():
         training, failure = _train(config, identity, method, prepared)
-        if world.is_main:
+        if world.is_main and failure is None:
             adapter_file.save(method, folder / adapter_file.NAME)
     evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
     resources = usage(folder, world)
@@ -201,7 +219,7 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
         work=work_of(config, training) if training else None,
         evaluation=evaluation,
         failure=failure,
-        adapter=adapter if counts["trainable"] else None,
+        adapter=adapter if counts["trainable"] and failure is None else None,
         resources=resources,
     )
 

@@ -25,6 +25,8 @@ from wegeft.training.result import TrainingResult
 KEPT = 2
 """Checkpoints kept; the older of the two is there for when the newer is damaged."""
 
+_MADE_OF = "made-of"
+
 PARAMETER, MOMENT = "parameter/", "moment/"
 
 
@@ -64,10 +66,21 @@ def restore(
     return None
 
 
+def made_of(folder: Path) -> str | None:
+    """What the checkpoints in ``folder`` were trained on, as :func:`say_made_of` was told; None if it was not."""
+    path = folder / _MADE_OF
+    return path.read_text() if path.is_file() else None
+
+
+def say_made_of(folder: Path, data: str) -> None:
+    """Keep a digest of the training data beside the checkpoints that are about to be written."""
+    write_atomically(folder / _MADE_OF, data.encode())
+
+
 def drop(folder: Path) -> None:
     """Remove every checkpoint; the run is over and its adapter is kept elsewhere."""
-    for path in folder.glob("step-*"):
-        path.unlink()
+    for path in (*folder.glob("step-*"), folder / _MADE_OF):
+        path.unlink(missing_ok=True)
     if folder.is_dir():
         folder.rmdir()
 
