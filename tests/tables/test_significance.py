@@ -144,6 +144,20 @@ def test_records_without_outcomes_are_compared_on_the_mean_alone() -> None:
     assert rank_rows(rows, ["boolq"]) is None
 
 
+def test_a_score_that_is_no_share_of_right_answers_is_not_tested_as_one() -> None:
+    right = np.ones((2, 10), dtype=bool)
+    rows = [_row("a", right), _row("b", right)]
+    for run in rows[0].runs:
+        run["evaluation"]["scores"]["boolq"]["value"] = 0.6  # a correlation, say
+    assert [one.column for one in compare_all(rows, ["boolq"])] == [None]
+
+
+def test_two_questions_that_differ_alike_prove_nothing() -> None:
+    for seeds in (1, 3):
+        assert paired_questions(np.ones(2), np.zeros(2), seeds)[1] == pytest.approx(0.5)
+        assert paired_questions(np.ones(200), np.zeros(200), seeds)[1] < 1e-9
+
+
 def test_one_seed_has_no_test_on_the_mean() -> None:
     right = np.eye(4, dtype=bool)
     rows = [_row("a", right[:1]), _row("b", right[1:2])]

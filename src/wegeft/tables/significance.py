@@ -106,7 +106,8 @@ def paired_questions(first: Floats, second: Floats, seeds: int) -> tuple[str, fl
     if not np.any(difference != difference[0]):
         # No variation: the t-test is undefined. Equal everywhere is no evidence of a difference.
         constant = float(difference[0])
-        return "none (no variation)", 1.0 if constant == 0 else 0.0, (constant, constant)
+        p = float(stats.binomtest(len(difference), len(difference)).pvalue) if constant else 1.0  # the sign test
+        return "none (no variation)", p, (constant, constant)
     result = stats.ttest_rel(first, second)
     low, high = result.confidence_interval(0.95)
     if seeds > 1:
@@ -248,12 +249,16 @@ _AllAnswers: TypeAlias = dict[tuple[int, str], tuple[str, Floats]]
 
 
 def _answers_of(row: OurRow, subsets: Sequence[str]) -> _AllAnswers:
-    """What the records of ``row`` keep of ``subsets``."""
+    """What the records of ``row`` keep of ``subsets`` whose score is the share of right answers.
+
+    Of any other (a correlation), the answers that are right say too little: a test of them would be about accuracy.
+    """
     found: _AllAnswers = {}
     for run in row.scored:
         outcomes, scores = run["evaluation"].get("outcomes", {}), run["evaluation"]["scores"]
         for subset in subsets:
             if subset in outcomes and subset in scores:
                 right = np.array(unpack(outcomes[subset], scores[subset]["n"]), dtype=float)
-                found[run["config"]["seed"], subset] = outcomes[subset]["questions"], right
+                if abs(right.mean() - scores[subset]["value"]) < _NO_VARIATION:
+                    found[run["config"]["seed"], subset] = outcomes[subset]["questions"], right
     return found
