@@ -50,6 +50,16 @@ def test_other_data_is_another_row() -> None:
     assert sorted(labels.values()) == sorted(f"data={row.key.data[:6]}" for row in rows)
 
 
+def test_an_adapter_from_elsewhere_is_another_row_whatever_its_file_is_called() -> None:
+    records = [_with(0.9, seed=42)]
+    for seed in (42, 43):
+        config = make_config(seed=seed) | {"adapter": f"elsewhere/{seed}.safetensors"}
+        records.append(make_record(config, dict.fromkeys(SUBSETS, 0.1)))
+    rows = sorted(make_rows(records), key=lambda row: len(row.runs))
+    assert [row.seeds for row in rows] == [(42,), (42, 43)]
+    assert sorted(differing_settings(rows).values()) == ["", "adapter=given"]
+
+
 def test_where_the_data_lies_makes_no_row() -> None:
     config = make_config(seed=43)
     config["task"]["source"]["root"] = "/elsewhere"

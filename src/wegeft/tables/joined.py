@@ -9,12 +9,12 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from wegeft.records.identity import digest, recipe_config
+from wegeft.records.identity import digest
 from wegeft.records.store import Record
-from wegeft.tables.rows import Key, OurRow
+from wegeft.tables.rows import Key, OurRow, recipe_of
 
 # What may differ from subset to subset: the question, its head, and the optimisation, which papers tune for each.
-_OF_A_SUBSET = ("seed", "task", "data", "training", "evaluation", "adapter", "model.classes")
+_OF_A_SUBSET = ("seed", "task", "data", "training", "evaluation", "model.classes")
 
 
 def join(rows: Iterable[OurRow], counted: Sequence[str]) -> list[OurRow]:
@@ -25,7 +25,7 @@ def join(rows: Iterable[OurRow], counted: Sequence[str]) -> list[OurRow]:
     """
     groups: defaultdict[Key, list[OurRow]] = defaultdict(list)
     for row in rows:
-        recipe = digest(recipe_config(row.config, also_without=_OF_A_SUBSET))
+        recipe = digest(recipe_of(row.config, _OF_A_SUBSET))
         groups[replace(row.key, recipe=recipe, data="")].append(row)
     joined = []
     for parts in groups.values():

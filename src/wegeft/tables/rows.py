@@ -16,7 +16,7 @@ from wegeft.records.store import Record
 
 _SET = "task.subset"
 # Where a run read its data is no part of a row; what it read is, through the content hashes.
-_NOT_IN_A_ROW = ("seed", "task.source.root", "adapter")
+_NOT_IN_A_ROW = ("seed", "task.source.root")
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,19 @@ def key_of(record: Record) -> Key:
         protocol=config["protocol"]["name"],
         model=config["model"]["name"],
         method=config["method"]["name"],
-        recipe=digest(recipe_config(config, also_without=_NOT_IN_A_ROW)),
+        recipe=digest(recipe_of(config, _NOT_IN_A_ROW)),
         data=digest(record["data"]["hashes"]),
     )
+
+
+def recipe_of(config: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
+    """What runs of one row share: `recipe_config` less the keys ``without``, and of the adapter whether it was given.
+
+    An adapter that was trained elsewhere is another row than those that the run of the same settings trains, whatever
+    its file is called; the files of several seeds are one row.
+    """
+    recipe = recipe_config(config, also_without=(*without, "adapter"))
+    return recipe if config.get("adapter") is None else {**recipe, "adapter": "given"}
 
 
 def differing_settings(rows: Iterable[OurRow]) -> dict[Key, str]:
@@ -173,7 +183,7 @@ def differing_settings(rows: Iterable[OurRow]) -> dict[Key, str]:
     Rows that differ in their data alone are told apart by the data's digest. Rows of different sets, each a question of
     its own, are told apart by the set alone.
     """
-    flat = {row.key: flatten(recipe_config(row.config, also_without=_NOT_IN_A_ROW)) for row in rows}
+    flat = {row.key: flatten(recipe_of(row.config, _NOT_IN_A_ROW)) for row in rows}
     keys = sorted({key for settings in flat.values() for key in settings})
     absent = object()
     telling = [key for key in keys if len({repr(settings.get(key, absent)) for settings in flat.values()}) > 1]
