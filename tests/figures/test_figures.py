@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from tests.records.factory import SUBSETS, make_config, make_record
 from tests.tables.world import PAPER, awkward_records, write_all
 from wegeft.figures.points import Point, pareto, points
 from wegeft.figures.style import MARKERS, PALETTE, colour, marker
-from wegeft.figures.write import render_figures
+from wegeft.figures.write import _rates, render_figures
+from wegeft.tables.rows import make_rows
 from wegeft.tables.write import Rendering, make_all
 
 
@@ -51,6 +53,18 @@ def test_every_kind_of_figure_is_drawn(drawn: Path) -> None:
         "commonsense_mini_clean_mini_llama_rates",
         "commonsense_mini_clean_mini_llama_loss",
     }
+
+
+def test_rates_of_different_recipes_are_different_lines() -> None:
+    tried = [(8, 1e-3, 0.5), (8, 1e-2, 0.4), (64, 1e-2, 0.9), (64, 1e-3, 0.8), (16, 1e-3, 0.1)]
+    records = []
+    for rank, rate, value in tried:
+        config = make_config(learning_rate=rate)
+        config["method"]["r"] = rank
+        records.append(make_record(config, dict.fromkeys(SUBSETS, value)))
+    (lines,) = _rates(make_rows(records)).values()
+    points = sorted([(rate, round(value, 6)) for rate, value in line] for line in lines)
+    assert points == [[(1e-3, 0.5), (1e-2, 0.4)], [(1e-3, 0.8), (1e-2, 0.9)]]
 
 
 def test_the_same_input_gives_the_same_bytes(rendering: Rendering, drawn: Path, tmp_path: Path) -> None:

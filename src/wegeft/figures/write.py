@@ -4,6 +4,7 @@ A figure that would show fewer than two things is not drawn. Figures of an earli
 removed.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 from wegeft.figures import draw
 from wegeft.figures.points import backbone_of, points
 from wegeft.figures.style import FORMS, drawing, save
+from wegeft.records.identity import digest
 from wegeft.tables.definition import Definition
 from wegeft.tables.efficiency import RATIOS, fullest
-from wegeft.tables.rows import OurRow
+from wegeft.tables.rows import NOT_IN_A_ROW, OurRow, recipe_of
 from wegeft.tables.table import Table
 
 if TYPE_CHECKING:
@@ -107,13 +109,18 @@ def _place(row: OurRow) -> tuple[str, str, str, str]:
 
 
 def _rates(rows: Sequence[OurRow]) -> dict[str, list[list[tuple[float, float]]]]:
-    """By method, mean score over learning rate, where a method was run with at least two."""
-    found: dict[str, dict[float, float]] = {}
+    """By method, mean score over learning rate: a line per recipe that was run with at least two and differs in it."""
+    found: defaultdict[tuple[str, str], dict[float, float]] = defaultdict(dict)
     for row in rows:
         rate = row.config.get("training", {}).get("learning_rate")
-        if rate and row.mean:
-            found.setdefault(row.key.method, {}).setdefault(rate, row.mean.mean)
-    return {method: [sorted(scores.items())] for method, scores in sorted(found.items()) if len(scores) > 1}
+        if rate and row.mean and not row.limited:
+            others = digest([row.key.data, recipe_of(row.config, (*NOT_IN_A_ROW, "training.learning_rate"))])
+            found[row.key.method, others][rate] = row.mean.mean
+    drawn: dict[str, list[list[tuple[float, float]]]] = {}
+    for (method, _), scores in sorted(found.items()):
+        if len(scores) > 1:
+            drawn.setdefault(method, []).append(sorted(scores.items()))
+    return drawn
 
 
 def _curves(rows: Sequence[OurRow]) -> dict[str, list[list[tuple[float, float]]]]:

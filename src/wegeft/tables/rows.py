@@ -16,7 +16,7 @@ from wegeft.records.store import Record
 
 _SET = "task.subset"
 # Where a run read its data is no part of a row; what it read is, through the content hashes.
-_NOT_IN_A_ROW = ("seed", "task.source.root")
+NOT_IN_A_ROW = ("seed", "task.source.root")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def key_of(record: Record) -> Key:
         protocol=config["protocol"]["name"],
         model=config["model"]["name"],
         method=config["method"]["name"],
-        recipe=digest(recipe_of(config, _NOT_IN_A_ROW)),
+        recipe=digest(recipe_of(config, NOT_IN_A_ROW)),
         data=digest(record["data"]["hashes"]),
     )
 
@@ -183,7 +183,7 @@ def differing_settings(rows: Iterable[OurRow]) -> dict[Key, str]:
     Rows that differ in their data alone are told apart by the data's digest. Rows of different sets, each a question of
     its own, are told apart by the set alone.
     """
-    flat = {row.key: flatten(recipe_of(row.config, _NOT_IN_A_ROW)) for row in rows}
+    flat = {row.key: flatten(recipe_of(row.config, NOT_IN_A_ROW)) for row in rows}
     keys = sorted({key for settings in flat.values() for key in settings})
     absent = object()
     telling = [key for key in keys if len({repr(settings.get(key, absent)) for settings in flat.values()}) > 1]
