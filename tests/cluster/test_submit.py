@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from hydra_plugins.wegeft_launcher import LocalLauncher
+from tests.records.factory import make_record
 from wegeft import cli
 from wegeft.cluster import submit
 from wegeft.cluster.runs import Run, composed
 from wegeft.cluster.submit import slurm_options, to_slurm
 from wegeft.errors import UserError
 from wegeft.exits import BAD_INPUT, BUSY, DIVERGED, INTERRUPTED, STALLED
-from wegeft.records.store import read_record
+from wegeft.records.store import read_record, write_record
 
 SHORT = ("training.max_steps=2", "evaluation.limit=1", "task.sources.mini.train_rows=8")
 
@@ -134,8 +136,34 @@ def test_the_local_launcher_runs_what_is_missing_and_names_what_failed(
         (log,) = Path("runs", record["run_id"]).glob("local-*.log")
         assert f"record: results/records/{record['run_id']}.json" in log.read_text()
     assert sweep("seed=1,2", "data.root=/nowhere") == "2 of 2 runs have their record; force=true runs them again.\n"
-    with pytest.raises(SystemExit, match="1 of 1 runs have no record"):
+    with pytest.raises(SystemExit, match="1 of 1 runs have no new record"):
         sweep("adapter=none.safetensors", "mode=evaluate")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("finished", None), ("diverged", DIVERGED), (None, "1 of 1 runs have no")]
+)
+def test_the_local_launcher_ends_with_what_became_of_its_runs(
+    status: str | None, code: int | str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = composed([*SHORT, "force=true"])
+    write_record(make_record(run.config.plain()), run.record.parent)
+    os.utime(run.record, ns=(0, 0))  # of an earlier run
+
+    def here(runs: list[Run], options: object) -> list[submit.Submitted]:
+        del options
+        if status is not None:
+            write_record(make_record(run.config.plain(), status=status), run.record.parent)
+        return [submit.Submitted("1", one, Path("log")) for one in runs]
+
+    monkeypatch.setattr(submit, "here", here)
+    launcher = LocalLauncher(cpus_per_task=1, gpus_per_node=0, at_once=1, folder="jobs")
+    if code is None:
+        launcher.hand_over([run])
+        return
+    with pytest.raises(SystemExit) as ended:
+        launcher.hand_over([run])
+    assert str(ended.value.code).startswith(str(code))
 
 
 @pytest.mark.parametrize(
@@ -178,3 +206,11 @@ def test_the_files_of_the_sites_set_what_sbatch_reads(site: str, project_root: P
     )
     assert "SBATCH_TIMELIMIT" in said.stdout
     assert f"`{path.name}`" in (path.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("inherited", "seen"), [("", (0, 1)), ("2,3", (2, 3)), ("GPU-a,GPU-b", (0, 1)), ("5", (5, 1))])
+def test_runs_get_the_gpus_that_the_sweep_was_given(
+    inherited: str, seen: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
+    assert submit._as_inherited((0, 1)) == seen

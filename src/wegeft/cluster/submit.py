@@ -193,7 +193,7 @@ def _start_here(run: Run, folder: Path, options: LocalOptions, place: int) -> An
     executor.update_parameters(
         timeout_min=NO_LIMIT_MIN,
         gpus_per_node=options.gpus_per_node,
-        visible_gpus=gpus,
+        visible_gpus=_as_inherited(gpus),
     )
     return executor.submit(run.start)
 
@@ -215,6 +215,17 @@ def _gpus_of(place: int, gpus: int) -> tuple[int, ...]:
     found = max(gpus, torch.cuda.device_count())
     first = place % (found // gpus) * gpus
     return tuple(range(first, first + gpus))
+
+
+def _as_inherited(gpus: tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers of ``gpus`` on the machine, where ``CUDA_VISIBLE_DEVICES`` gives this process only some of them.
+
+    submitit, which sets the variable for a run, takes numbers only: GPUs that are given by name keep their place.
+    """
+    inherited = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if not all(name.strip().isdecimal() for name in inherited):
+        return gpus
+    return tuple(int(inherited[gpu]) if gpu < len(inherited) else gpu for gpu in gpus)
 
 
 def _free_place(places: Sequence[Any]) -> int:
