@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from tests.composing import run_config
 from wegeft.config import TrainingConfig
 from wegeft.tasks.encoding import IGNORE_INDEX
 from wegeft.training import objective
+from wegeft.training.head import Head
 from wegeft.training.loop import NonFiniteError, parameter_groups, train
 from wegeft.training.objective import Batch, Batching, full_logits_loss_sum, label_only_loss_sum
 from wegeft.training.result import TrainingResult
@@ -133,7 +135,7 @@ def test_label_only_logits_give_the_full_loss_and_gradient() -> None:
 
 
 def test_chunked_logits_give_the_same_loss_and_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    head = tiny_llama().lm_head
+    head = Head(tiny_llama(), BaseModelOutputWithPast())
     hidden_ND = torch.randn(50, 32, dtype=torch.float64, requires_grad=True)
     targets_N = torch.randint(0, VOCABULARY, (50,))
     whole = objective.chunked_loss_sum(head, hidden_ND, targets_N)

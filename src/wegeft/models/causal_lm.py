@@ -38,17 +38,18 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
 
 def made_up_loss(model: torch.nn.Module, sequences: int, length: int, labels: int) -> torch.Tensor:
     """Cross-entropy at ``labels`` of ``sequences`` × ``length`` made-up positions; see ``models.made_up_loss``."""
+    from wegeft.training.head import Head
     from wegeft.training.objective import chunked_loss_sum
 
     unwrapped: Any = model
-    head = unwrapped.get_output_embeddings()
-    device = head.weight.device
+    device = unwrapped.get_output_embeddings().weight.device
     ids_BL = torch.zeros(sequences, length, dtype=torch.int64, device=device)
     # Four dimensions: transformers takes such a mask as it is, where it would read the values of another.
     mask_B1LL = torch.ones(sequences, 1, length, length, dtype=torch.bool, device=device)
-    hidden_BLD = unwrapped.base_model(input_ids=ids_BL, attention_mask=mask_B1LL, use_cache=False).last_hidden_state
+    output = unwrapped.base_model(input_ids=ids_BL, attention_mask=mask_B1LL, use_cache=False)
+    hidden_ND = output.last_hidden_state.flatten(0, 1)[:labels]
     targets_N = torch.zeros(labels, dtype=torch.int64, device=device)
-    return chunked_loss_sum(head, hidden_BLD.flatten(0, 1)[:labels], targets_N)
+    return chunked_loss_sum(Head(unwrapped, output), hidden_ND, targets_N)
 
 
 def _from_architecture(config: ModelConfig) -> "PreTrainedModel":

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from wegeft.tasks.encoding import IGNORE_INDEX, Encoded, TextEncoder
+from wegeft.training.head import Head
 
 Batch = Mapping[str, Tensor]
 Item = TypeVar("Item")
@@ -97,19 +98,24 @@ def label_only_loss_sum(model: nn.Module, inputs: Batch, labels_BL: Tensor) -> T
     Returns:
         fp32 scalar, in nats.
     """
+    return chunked_loss_sum(*labelled_positions(model, inputs, labels_BL))
+
+
+def labelled_positions(model: nn.Module, inputs: Batch, labels_BL: Tensor) -> tuple[Head, Tensor, Tensor]:
+    """What :func:`label_only_loss_sum` sums over: the head, hidden states before a label (N, D) and the labels (N,)."""
     unwrapped: Any = getattr(model, "module", model)
-    hidden_BLD = unwrapped.base_model(**inputs, use_cache=False).last_hidden_state
+    output = unwrapped.base_model(**inputs, use_cache=False)
     targets_BL = labels_BL[:, 1:]
     trained_BL = targets_BL != IGNORE_INDEX
-    return chunked_loss_sum(unwrapped.get_output_embeddings(), hidden_BLD[:, :-1][trained_BL], targets_BL[trained_BL])
+    return Head(unwrapped, output), output.last_hidden_state[:, :-1][trained_BL], targets_BL[trained_BL]
 
 
-def chunked_loss_sum(head: nn.Linear, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+def chunked_loss_sum(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
     """Summed cross-entropy of ``head(hidden_ND)``, never holding more than :data:`CHUNK_ELEMENTS` logits at once.
 
     Where there are more, each chunk's logits are computed again in backward instead of being kept.
     """
-    chunk = max(1, CHUNK_ELEMENTS // head.weight.shape[0])
+    chunk = max(1, CHUNK_ELEMENTS // head.vocabulary)
     if len(targets_N) <= chunk:
         return _loss_sum(head, hidden_ND, targets_N)
     parts = zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)
@@ -117,7 +123,7 @@ def chunked_loss_sum(head: nn.Linear, hidden_ND: Tensor, targets_N: Tensor) -> T
     return torch.stack(losses).sum()
 
 
-def _loss_sum(head: nn.Linear, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+def _loss_sum(head: Head, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
     return F.cross_entropy(head(hidden_ND).float(), targets_N, reduction="sum")
 
 
