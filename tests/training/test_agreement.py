@@ -1,15 +1,20 @@
-"""What the training computes by a shortcut is what the backbone computes by itself."""
+"""What the training computes by a shortcut is what the backbone computes by itself, or it is refused."""
 
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
+from tests.composing import run_config
 from tests.tasks.tiny import protocol, tiny_tokenizer
+from wegeft.errors import UserError
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import EncodedSet, TextEncoder
-from wegeft.training.objective import full_logits_loss_sum, label_only_loss_sum
+from wegeft.tasks.text_prepared import PreparedText
+from wegeft.training.agreement import check_agreement
+from wegeft.training.objective import CausalLMObjective, full_logits_loss_sum, label_only_loss_sum
 
 AFTER_THE_HEAD: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -37,6 +42,11 @@ def encoded(name: str = "clean", *overrides: str) -> tuple[TextEncoder, EncodedS
     return encoder, encoder.encode_examples([Example(text, "x", text, "the answer is true", "true") for text in texts])
 
 
+def check(model: nn.Module, *overrides: str) -> None:
+    encoder, items = encoded()
+    check_agreement(model, encoder, items, run_config(*overrides).training)
+
+
 @pytest.mark.parametrize("model_type", AFTER_THE_HEAD)
 def test_the_loss_is_that_of_the_logits_that_the_model_gives(model_type: str) -> None:
     model = build(model_type, **AFTER_THE_HEAD[model_type])
@@ -50,3 +60,59 @@ def test_the_loss_is_that_of_the_logits_that_the_model_gives(model_type: str) ->
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=0)
     for ours, reference in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-3, atol=1e-4)
+    check(model)
+
+
+class Shifted(LlamaForCausalLM):
+    """Does something before its decoder that nothing else knows of."""
+
+    def forward(self, input_ids: Tensor | None = None, **kwargs: Any) -> Any:
+        return super().forward(None if input_ids is None else (input_ids + 1) % 300, **kwargs)
+
+
+def test_a_model_that_does_more_than_its_decoder_and_head_is_refused() -> None:
+    with pytest.raises(UserError, match=r"another loss than the backbone's own logits .* choose another model"):
+        check(Shifted(build("llama").config))
+
+
+@pytest.mark.parametrize(("model_type", "implementation"), [("falcon", None), ("bloom", None), ("opt", "eager")])
+def test_flat_batches_are_refused_where_examples_read_each_other(model_type: str, implementation: str | None) -> None:
+    fields: dict[str, Any] = {"alibi": True} if model_type == "falcon" else AFTER_THE_HEAD.get(model_type, {})
+    model = build(model_type, implementation, **fields)
+    check(model)
+    with pytest.raises(UserError, match=r"training\.batching=flat: .* type .*; set training\.batching=padded"):
+        check(model, "training.batching=flat")
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt_neox", "mistral"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_flat_batches_are_taken_where_they_are_kept_apart(model_type: str, dtype: torch.dtype) -> None:
+    check(build(model_type).to(dtype), "training.batching=flat")
+
+
+def test_nothing_is_left_behind() -> None:
+    model = build("llama", attention_dropout=0.5).train()
+    before = torch.get_rng_state()
+    check(model, "training.batching=flat")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("overrides", [(), ("train_on_inputs=true",)])
+def test_every_protocol_and_few_examples_will_do(overrides: tuple[str, ...]) -> None:
+    config = run_config("training.batching=flat").training
+    encoder, items = encoded("v5", *overrides)
+    check_agreement(build("llama"), encoder, items[:1], config)
+    check_agreement(build("llama"), encoder, [], config)
+
+
+def test_a_task_refuses_before_the_first_step() -> None:
+    encoder, items = encoded()
+    config = run_config("training.batching=flat").training
+    prepared = PreparedText.__new__(PreparedText)  # without the data of a task
+    prepared._encoder, prepared.train_items, prepared.objective = encoder, items, CausalLMObjective(encoder)
+    assert prepared.objective_for(build("llama"), config) is prepared.objective
+    with pytest.raises(UserError, match=r"training\.batching=flat"):
+        prepared.objective_for(build("bloom"), config)

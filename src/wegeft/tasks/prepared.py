@@ -56,7 +56,11 @@ class Prepared(Protocol[Item]):
     epoch_choice: EpochChoice | None
 
     def objective_for(self, model: nn.Module, config: TrainingConfig) -> "Objective[Item]":
-        """:attr:`objective`, or one that gives the same for the adapted ``model`` at less cost."""
+        """:attr:`objective`, or one that gives the same for the adapted ``model`` at less cost.
+
+        Raises:
+            UserError: the training as ``config`` has it would minimise another loss than the model's.
+        """
 
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation | None":
         """Scores of ``model`` on the test sets; every sample is kept in ``folder``.

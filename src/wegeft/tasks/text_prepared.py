@@ -19,6 +19,7 @@ from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import Encoded, EncodedSet, TextEncoder
 from wegeft.tasks.encoding_cache import cache_folder, encode_cached
 from wegeft.tasks.prepared import EpochChoice, FirstPrompt
+from wegeft.training.agreement import check_agreement
 from wegeft.training.distributed import current
 from wegeft.training.objective import CausalLMObjective, Objective
 
@@ -64,8 +65,8 @@ class PreparedText:
         return used
 
     def objective_for(self, model: nn.Module, config: TrainingConfig) -> Objective[Encoded]:
-        """:attr:`objective`: there is nothing to be had for less."""
-        del model, config
+        """:attr:`objective`: there is nothing to be had for less; UserError where ``model`` gives another loss."""
+        check_agreement(model, self._encoder, self.train_items, config)
         return self.objective
 
     def evaluate(self, model: nn.Module, config: EvaluationConfig, folder: Path) -> "Evaluation | None":

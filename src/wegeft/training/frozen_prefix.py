@@ -10,13 +10,13 @@ Does not: look into a block (one that holds anything trained is run whole), or d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from wegeft.training.as_it_was import as_it_was
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find_prefix(model: nn.Module, images_BCHW: Tensor) -> FrozenPrefix | None:
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList):
         return None
-    with _as_it_was(model):
+    with as_it_was(model):
         places = _settled(model, images_BCHW)
         found = next((place for place in reversed(places) if _resumes(place, model.eval(), images_BCHW)), None)
     return found
@@ -158,17 +158,3 @@ def _random_state(device: torch.device) -> Tensor:
     if device.type != "cuda":
         return torch.get_rng_state()
     return torch.cat([torch.get_rng_state(), torch.cuda.get_rng_state(device)])
-
-
-@contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Afterwards, buffers, mode and random generators are what they were."""
-    is_training = model.training
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    devices = {buffer.device for buffer in (*model.parameters(), *model.buffers()) if buffer.is_cuda}
-    with torch.random.fork_rng(devices):
-        yield
-    with torch.no_grad():
-        for buffer, value in buffers:
-            buffer.copy_(value)
-    model.train(is_training)
