@@ -1,9 +1,11 @@
 """Token ids, labels and masks: one BOS, loss on the answer and EOS alone, the same prompt ids for both uses."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -118,9 +120,17 @@ def test_a_merge_across_the_seam_does_not_change_the_prompt() -> None:
     assert made.decode(encoded.input_ids) == "the answer is true"
 
 
-def test_training_on_inputs_labels_everything_but_the_leading_pad() -> None:
-    encoded = encoder("v5", "train_on_inputs=true").encode_example(example())
-    assert encoded.labels == [IGNORE_INDEX, *encoded.input_ids[1:]]
+@pytest.mark.parametrize(("name", "start"), [("clean", 1), ("v5", 2)])
+def test_training_on_inputs_labels_everything_that_is_predicted(name: str, start: int) -> None:
+    """Not BOS, before which nothing is read, nor the pad id before it."""
+    encoded = encoder(name, "train_on_inputs=true").encode_example(example())
+    assert encoded.labels == [IGNORE_INDEX] * start + encoded.input_ids[start:]
+
+
+def test_a_row_of_which_nothing_is_read_has_no_labels() -> None:
+    cut = encoder("v5", "train_on_inputs=true", "mask_pad_by_id=true")
+    found = replace(cut.encode_examples([example()]), ids_N=np.array([cut.pad_id]), ends=np.array([1]))
+    assert found[0].labels == [IGNORE_INDEX]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

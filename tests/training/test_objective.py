@@ -7,7 +7,7 @@ from tests.composing import run_config
 from wegeft import models
 from wegeft.errors import UserError
 from wegeft.tasks.base import Example
-from wegeft.tasks.encoding import Encoded, EncodedSet, TextEncoder
+from wegeft.tasks.encoding import IGNORE_INDEX, Encoded, EncodedSet, TextEncoder
 from wegeft.tasks.protocol import ProtocolConfig
 from wegeft.training.objective import Batching, CausalLMObjective
 
@@ -37,13 +37,27 @@ def loss_and_gradient(
     return loss, gradient
 
 
-@pytest.mark.parametrize("overrides", [(), ("protocol.train_on_inputs=true",), ("protocol.pad_first=true",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("protocol.train_on_inputs=true",),
+        ("protocol.pad_first=true",),
+        ("protocol.pad_first=true", "protocol.train_on_inputs=true"),
+        ("protocol.padding_side_train=left", "protocol.train_on_inputs=true"),
+        ("protocol=v5", "protocol.train_on_inputs=true"),
+    ],
+)
 def test_flat_batches_give_the_same_loss_and_gradient(overrides: tuple[str, ...]) -> None:
     objective, items, model = encoded(*overrides)
     loss, gradient = loss_and_gradient(objective, items[:], model, "padded")
     flat_loss, flat_gradient = loss_and_gradient(objective, items[:], model, "flat")
     torch.testing.assert_close(flat_loss, loss, rtol=1e-6, atol=0)
     torch.testing.assert_close(flat_gradient, gradient, rtol=1e-6, atol=1e-9)
+    batchings: tuple[Batching, ...] = ("padded", "flat")
+    for batching in batchings:
+        labels_BL = objective.collate(items[:], batching)["labels"]
+        assert int((labels_BL[:, 1:] != IGNORE_INDEX).sum()) == objective.units(items[:])
 
 
 def test_flat_batches_hold_no_padding() -> None:

@@ -348,9 +348,10 @@ def _tokenise_fast(backend: "Tokenizer", texts: Sequence[str]) -> list[list[int]
 
 
 def _with_labels(ids: list[int], prompt_length: int, protocol: ProtocolConfig, pad_id: int) -> Encoded:
-    unlabelled = (1 if protocol.pad_first else 0) if protocol.train_on_inputs else prompt_length
-    labels = [IGNORE_INDEX] * unlabelled + ids[unlabelled:]
-    return Encoded(ids, labels, _mask(ids, protocol, pad_id))
+    mask = _mask(ids, protocol, pad_id)
+    read = [*mask, 1].index(1)  # the first position that is read, which nothing predicts
+    start = max(read + 1, 0 if protocol.train_on_inputs else prompt_length)
+    return Encoded(ids, ([IGNORE_INDEX] * start + ids[start:])[: len(ids)], mask)
 
 
 def _mask(ids: list[int], protocol: ProtocolConfig, pad_id: int) -> list[int]:
