@@ -214,6 +214,18 @@ def test_a_non_finite_loss_stops_before_the_step() -> None:
         torch.testing.assert_close(value, before[name], equal_nan=True, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("overrides", [[], ["training.micro_batch_size=3"]])
+def test_a_step_without_labels_has_no_loss_and_no_gradient(overrides: list[str]) -> None:
+    """Rows whose answer ``protocol.truncation=right`` cut off may fill a batch."""
+    cut = [(ids, len(ids)) for ids, _ in rows(8)]
+    method = Everything()
+    before = copy.deepcopy(method.backbone.state_dict())
+    result = train(method, cut, RowObjective(), recipe("training.max_steps=1", *overrides), seed=3)
+    assert result.loss_curve == [(0, 0.0, 0.0)]
+    assert result.units == 0
+    assert all(torch.equal(value, before[name]) for name, value in method.backbone.state_dict().items())
+
+
 def test_weight_decay_spares_vectors() -> None:
     parameters = {"matrix": nn.Parameter(torch.zeros(2, 3)), "bias": nn.Parameter(torch.zeros(3))}
     groups = parameter_groups(parameters, 0.1)

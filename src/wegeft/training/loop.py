@@ -242,7 +242,8 @@ def _accumulate_gradients(
         The part's share of the loss per unit of the global batch, without the method's own term.
     """
     model = method.backbone
-    units, device = objective.units(batch), next(model.parameters()).device
+    units = max(objective.units(batch), 1)  # where all answers of a step are cut off its loss is 0, not 0/0
+    device = next(model.parameters()).device
     # A tensor, because a number would let the host wait for the GPU before it collates the next micro-batch.
     total = torch.zeros((), dtype=torch.float64, device=device)
     micro_batches = list(_micro_batches(batch, micro_batch_size, world, in_step=is_sharded(model)))
