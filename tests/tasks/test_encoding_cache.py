@@ -1,10 +1,12 @@
 """The cache of encoded sets: the same ids from disk, and never those of another text, tokenizer or protocol."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerFast
+from transformers import CTRLTokenizer, PreTrainedTokenizerFast
 
 from tests.tasks.tiny import protocol, row, tiny_tokenizer
 from wegeft.tasks.base import Example
@@ -68,6 +70,27 @@ def test_the_key_sees_whatever_decides_the_ids() -> None:
     }
     assert len(keys) == 8
     assert key(encoder(), base) == key(encoder(), examples())
+
+
+def ctrl_tokenizer(folder: Path, merges: Sequence[str]) -> CTRLTokenizer:
+    """A tokenizer written in Python, whose ids its vocabulary alone does not decide."""
+    words = ["<unk>", "</s>", *(f"{text}{end}" for end in ("</w>", "@@") for text in ("a", "b", "c", "ab", "bc"))]
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    return CTRLTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), eos_token="</s>", pad_token="b@@")
+
+
+def test_a_tokenizer_that_cannot_be_written_down_is_not_kept(tmp_path: Path) -> None:
+    base = [Example("x/train/0", "x", "abc", " abc", "abc")]
+    found = []
+    for merges in (("a b", "b c</w>"), ("b c</w>", "a b")):
+        made = TextEncoder(ctrl_tokenizer(tmp_path, merges), protocol("clean"))
+        steps: list[int] = []
+        found.append(encode_cached(made, base, tmp_path, steps.append, smallest=1))
+        assert content(found[-1]) == content(made.encode_examples(base))
+        assert steps == [1]
+    assert content(found[0]) != content(found[1])
+    assert not (tmp_path / "encoded").exists()
 
 
 def test_small_sets_leave_nothing_behind(tmp_path: Path) -> None:

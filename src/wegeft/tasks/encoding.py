@@ -260,11 +260,9 @@ class TextEncoder:
             )
         return [token for token, read in zip(prompt_ids, mask, strict=True) if read]
 
-    def tokenizer_state(self) -> str:
-        """All that decides how the tokenizer splits a text."""
-        if self._backend is not None:
-            return str(self._backend.to_str())
-        return repr((type(self.tokenizer).__name__, sorted(self.tokenizer.get_vocab().items())))
+    def tokenizer_state(self) -> str | None:
+        """All that decides how the tokenizer splits a text; None of one written in Python, whose code decides too."""
+        return None if self._backend is None else str(self._backend.to_str())
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, without special tokens and with every blank as it was generated."""

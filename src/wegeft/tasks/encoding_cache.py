@@ -1,7 +1,8 @@
 """Encoded training sets kept on disk, so that the second run on the same data starts at once.
 
 The file's name is a hash of everything that decides the ids: the tokenizer, the special tokens, the protocol and every
-rendered example. Nothing can be stale; nothing is ever looked up by a name.
+rendered example. Nothing can be stale; nothing is ever looked up by a name. What a tokenizer written in Python encodes
+is not kept, because its data do not say all.
 
 Does not: clean up. The folder may be deleted at any time.
 """
@@ -45,9 +46,10 @@ def encode_cached(
     Raises:
         UserError: as the encoder does.
     """
-    if len(examples) < smallest:
+    name = key(encoder, examples) if len(examples) >= smallest else None
+    if name is None:
         return encoder.encode_examples(examples, advance)
-    path = folder / "encoded" / f"{key(encoder, examples)}.safetensors"
+    path = folder / "encoded" / f"{name}.safetensors"
     found = _read(path, encoder)
     if found is None:
         found = encoder.encode_examples(examples, advance)
@@ -57,12 +59,15 @@ def encode_cached(
     return found
 
 
-def key(encoder: TextEncoder, examples: Sequence[Example]) -> str:
-    """Hash of everything that decides the ids."""
+def key(encoder: TextEncoder, examples: Sequence[Example]) -> str | None:
+    """Hash of everything that decides the ids; None where the tokenizer cannot say what does."""
+    tokenizer = encoder.tokenizer_state()
+    if tokenizer is None:
+        return None
     digest = hashlib.sha256()
     rules = encoder.protocol.model_dump(mode="json")
     digest.update(json.dumps([FORMAT, rules, encoder.bos_id, encoder.eos_id, encoder.pad_id]).encode())
-    digest.update(encoder.tokenizer_state().encode())
+    digest.update(tokenizer.encode())
     for example in examples:
         digest.update(json.dumps([example.uid, example.prompt, example.target]).encode())
     return digest.hexdigest()
