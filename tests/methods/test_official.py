@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -133,6 +134,108 @@ def test_a_file_that_holds_code_is_not_opened(tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "args": tmp_path}, tmp_path / "last.pth.tar")
     with pytest.raises(UserError, match="holds more than tensors and arguments"):
         read_vision_checkpoint(tmp_path / "last.pth.tar")
+
+
+def test_a_checkpoint_that_is_cut_short_or_something_else_is_said_to_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "last.pth.tar"
+    torch.save({"state_dict": {"backbone.head.weight": torch.ones(100)}}, path)
+    whole = path.read_bytes()
+    for content in (b"", b"no checkpoint", whole[:-100], whole.replace(b"data.pkl", b"atad.pkl")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"last.pth.tar is cut short or damaged"):
+            read_vision_checkpoint(path)
+    torch.save([torch.ones(1)], path)
+    with pytest.raises(UserError, match="holds no WeGeFT factors"):
+        read_vision_checkpoint(path)
+
+
+def test_a_checkpoint_needs_no_arguments_but_every_tensor_must_have_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "last.pth.tar"
+    state = {f"{part}_projections.attn:proj.weight": torch.ones(2, 2) for part in ("in", "out")}
+    torch.save({"state_dict": state}, path)
+    assert read_vision_checkpoint(path).arguments == {}
+    torch.save({"state_dict": {**state, "norm.weight": torch.ones(2)}}, path)
+    with pytest.raises(UserError, match=r"holds the tensor norm\.weight, which"):
+        read_vision_checkpoint(path)
+    del state["out_projections.attn:proj.weight"]
+    torch.save({"state_dict": state}, path)
+    with pytest.raises(UserError, match=r"lacks the tensor out_projections\.attn:proj\.weight"):
+        read_vision_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("target_modules", ".*_proj"),
+        ("target_modules", None),
+        ("tied_modules", ["q_proj"]),
+        ("modules_to_save", ["lm_head"]),
+        ("exclude_modules", "lm_head"),
+        ("layers_to_transform", 0),
+        ("layers_pattern", "layers"),
+        ("rank_pattern", {"q_proj": 8}),
+        ("alpha_pattern", {"q_proj": 8}),
+        ("bias", "all"),
+    ],
+)
+def test_an_option_of_the_fork_that_has_no_place_is_refused(option: str, value: object, tmp_path: Path) -> None:
+    write_fork(tmp_path, None, ["model.layers.0.self_attn.q_proj"])
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text())
+    neutral: dict[str, object] = {
+        "modules_to_save": None,
+        "layers_to_transform": None,
+        "rank_pattern": {},
+        "bias": "none",
+    }
+    path.write_text(json.dumps({**config, **neutral}))
+    read_peft_fork(tmp_path)
+    path.write_text(json.dumps({**config, option: value}))
+    with pytest.raises(UserError, match=re.escape(f"adapter_config.json sets {option}={value!r}")):
+        read_peft_fork(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["r", "wegeft_dropout", "target_modules", "transform_dim"])
+def test_an_option_of_the_fork_that_is_missing_is_named(option: str, tmp_path: Path) -> None:
+    write_fork(tmp_path, None, ["model.layers.0.self_attn.q_proj"])
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text())
+    del config[option]
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=f"has no `{option}`"):
+        read_peft_fork(tmp_path)
+
+
+def test_the_output_side_of_the_fork_is_refused_in_either_spelling(tmp_path: Path) -> None:
+    write_fork(tmp_path, None, ["model.layers.0.self_attn.q_proj"])
+    path = tmp_path / "adapter_config.json"
+    for side in ("output", {"q_proj": "output"}):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "transform_dim": side}))
+        with pytest.raises(UserError, match="output side cannot run"):
+            read_peft_fork(tmp_path)
+
+
+def test_the_tensors_of_the_fork_are_pairs_and_nothing_else(tmp_path: Path) -> None:
+    state = write_fork(tmp_path, None, ["model.layers.0.self_attn.q_proj"])
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({**state, "base_model.model.lm_head.weight": torch.ones(2)}, path)
+    with pytest.raises(UserError, match=r"holds the tensor base_model\.model\.lm_head\.weight, which"):
+        read_peft_fork(tmp_path)
+    (phi,) = (name for name in state if "phi" in name)
+    save_file({phi: state[phi]}, path)
+    with pytest.raises(UserError, match=r"lacks the tensor .*wegeft_psi\.weight"):
+        read_peft_fork(tmp_path)
+
+
+def test_damaged_files_of_the_fork_are_named(tmp_path: Path) -> None:
+    write_fork(tmp_path, None, ["model.layers.0.self_attn.q_proj"])
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors is cut short or damaged"):
+        read_peft_fork(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"adapter_config\.json is not JSON"):
+        read_peft_fork(tmp_path)
 
 
 def test_files_that_are_missing_or_of_another_kind_are_named(tmp_path: Path) -> None:
