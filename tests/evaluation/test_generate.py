@@ -7,7 +7,8 @@ import torch
 
 from tests.evaluation.tiny import tiny_encoder, tiny_llama
 from wegeft.evaluation.decoding import Chooser, DecodingConfig
-from wegeft.evaluation.generate import generate
+from wegeft.evaluation.engine import IsDecided, never
+from wegeft.evaluation.generate import LOOK_EVERY, generate
 from wegeft.tasks.encoding import TextEncoder
 
 NEW_TOKENS = 24
@@ -57,11 +58,13 @@ def slow(encoder: TextEncoder, prompt_ids: list[int]) -> list[int]:
     return ids[len(prompt_ids) :]
 
 
-def fast(encoder: TextEncoder, batch_size: int, decoding: DecodingConfig = GREEDY) -> list[list[int]]:
+def fast(
+    encoder: TextEncoder, batch_size: int, decoding: DecodingConfig = GREEDY, is_decided: IsDecided = never
+) -> list[list[int]]:
     prompts = encoder.encode_prompts(PROMPTS).input_ids
     answers: dict[int, list[int]] = {}
     chooser = Chooser(decoding, prompts, [f"prompt {number}#0" for number in range(len(prompts))])
-    generate(tiny_llama(), encoder, prompts, NEW_TOKENS, batch_size, chooser, answers.__setitem__)
+    generate(tiny_llama(), encoder, prompts, NEW_TOKENS, batch_size, chooser, answers.__setitem__, None, is_decided)
     return [answers[position] for position in range(len(PROMPTS))]
 
 
@@ -130,6 +133,26 @@ def test_eos_ends_an_answer_and_is_reported() -> None:
     assert ended
     for ids in ended:
         assert ids.index(encoder.eos_id) == len(ids) - 1
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_a_decided_answer_is_the_beginning_of_the_whole_one(batch_size: int, decoding: DecodingConfig) -> None:
+    encoder = encoder_that_stops()
+    if decoding is GREEDY:
+        whole = [slow(encoder, ids) for ids in encoder.encode_prompts(PROMPTS).input_ids]
+    else:
+        whole = fast(encoder, 16, decoding)
+    expected = [ids[:LOOK_EVERY] if position % 2 else ids for position, ids in enumerate(whole)]
+    assert sum(map(len, expected)) < sum(map(len, whole))
+    looked: list[int] = []
+
+    def is_decided(position: int, ids: list[int]) -> bool:
+        looked.append(len(ids))
+        return position % 2 == 1
+
+    assert fast(encoder, batch_size, decoding, is_decided) == expected
+    assert set(looked) == {LOOK_EVERY}
 
 
 def test_nothing_to_answer_is_no_error() -> None:

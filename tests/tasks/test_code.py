@@ -22,6 +22,8 @@ from wegeft.evaluation.code.later import run_kept
 from wegeft.evaluation.code.problems import Problem, code_of
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.evaluate import evaluate_text
+from wegeft.evaluation.extractors import decided_for_all
+from wegeft.evaluation.generate import LOOK_EVERY
 from wegeft.evaluation.judging.run import judge
 from wegeft.evaluation.rescore import rescore, rescore_run
 from wegeft.evaluation.samples import read_samples, write_samples
@@ -77,6 +79,45 @@ def test_a_model_that_always_adds_two_passes_where_that_is_asked(tmp_path: Path)
     samples = read_samples(tmp_path / "samples.jsonl")
     assert [sample.score for sample in samples] == [0, 0, 0, 1, 0, 0]
     assert rescore(samples, task).flips == ()
+
+
+@isolated
+@pytest.mark.parametrize("ways", ["{greedy: {}}", "{sampled: {temperature: 1.0, samples: 2, pass_at: [2]}}"])
+def test_an_answer_ends_soon_after_its_block_and_scores_as_the_whole_one(
+    ways: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = text_task("task=code", "task.max_new_tokens=200", f"+task.decodings={ways}")
+    wanted = problem_of(task.test_examples()["one_line"][3].gold).solution
+    begun = f"```python\n{wanted}```"
+    encoder = tiny_encoder("clean", "max_length=400")
+    config = EvaluationConfig(batch_size=4, merge=False, limit=4)
+    model = Parrot(begun + "\nIt adds, é ```\n1\n``` and so on." * 4)
+    short = evaluate_text(model, encoder, task, config, tmp_path / "short")
+    monkeypatch.setattr("wegeft.evaluation.evaluate.decided_for_all", lambda _rules: None)
+    whole = evaluate_text(model, encoder, task, config, tmp_path / "whole")
+    assert short.scores == whole.scores
+    assert short.scores["one_line"].value == 0.25
+    answers = [read_samples(tmp_path / name / "samples.jsonl") for name in ("short", "whole")]
+    for ours, theirs in zip(*answers, strict=True):
+        assert theirs.text.startswith(ours.text)
+        assert ours.extracted == theirs.extracted == begun
+        assert ours == replace(theirs, text=ours.text)
+    tokens = encoder._tokenise([begun])[0]
+    assert short.tokens_generated == len(answers[0]) * LOOK_EVERY * -(-len(tokens) // LOOK_EVERY)
+    assert whole.tokens_generated > 2 * short.tokens_generated
+
+
+def test_only_sets_whose_rules_all_read_the_first_block_are_decided_early(real_data: Path, tmp_path: Path) -> None:
+    write_feedback(tmp_path, FEEDBACK)
+    shutil.copytree(real_data / "code", tmp_path / "code", ignore=shutil.ignore_patterns("*alpaca*"))
+    task = text_task("+experiment=code_paper", f"data.root={tmp_path}")
+    decided = {subset: decided_for_all(task.extractors(subset).values()) for subset in ("humaneval", "mbpp")}
+    assert decided["humaneval"] is None  # its official rule mends the whole text
+    assert decided["mbpp"] is not None
+    assert decided_for_all(text_task("task=code").extractors("one_line").values()) is not None
+    for other in ("commonsense", "math10k", "metamath"):
+        task = text_task(f"task={other}")
+        assert {decided_for_all(task.extractors(subset).values()) for subset in task.config.test_subsets} == {None}
 
 
 def test_without_a_sandbox_the_task_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +258,7 @@ def test_programs_written_on_one_machine_are_run_on_another(
     score = record["evaluation"]["scores"]["one_line"]
     assert (score["metric"], score["value"], score["n"]) == ("accuracy", 0.25, 4)
     assert record["evaluation"]["mean"] == 0.25
-    assert record["evaluation"]["extractor"] == {"name": "WrittenCode", "version": "1"}
+    assert record["evaluation"]["extractor"] == {"name": "WrittenCode", "version": "2"}
     assert record["evaluation"]["outcomes"]["one_line"]["right"] == "2"
     assert "not_judged" not in record["data"]["remarks"]
     scored = read_samples(Path("runs") / identity / "samples.jsonl")

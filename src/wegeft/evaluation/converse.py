@@ -60,7 +60,7 @@ def converse(
         for subset, examples in sets.items():
             prompts = [example.prompt for example in examples]
             for turn, name in enumerate((subset, f"{subset}/{LATER}")):
-                lm = TextLM(model, roomy, engine, journal)
+                lm = TextLM(model, roomy, engine, journal, decided={})
                 answers = lm.generate_until(_requests(task, name, examples, prompts))
                 lengths = [lm.prompt_lengths[prompt] for prompt in prompts]
                 samples += map(_sample, [name] * len(examples), examples, prompts, lengths, answers)

@@ -3,11 +3,19 @@
 Does not: encode prompts, read answers, or keep them (``wegeft.evaluation.lm`` does).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from wegeft.evaluation.decoding import DecodingConfig
+
+IsDecided = Callable[[int, list[int]], bool]
+"""Whether an answer may end here: asked with the position of its prompt and the ids so far."""
+
+
+def never(_position: int, _ids: list[int]) -> bool:
+    """An answer ends at EOS alone."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,7 @@ class Questions:
         streams: for each, the name of its random stream.
         max_new_tokens: EOS counts as one.
         decoding: how tokens are chosen.
+        is_decided: tells an engine that it may end an answer before EOS; it need not ask.
     """
 
     prompts_ids: Sequence[list[int]]
@@ -27,6 +36,7 @@ class Questions:
     streams: Sequence[str]
     max_new_tokens: int
     decoding: DecodingConfig
+    is_decided: IsDecided = never
 
 
 class Session(Protocol):
@@ -39,7 +49,7 @@ class Session(Protocol):
     batches: Sequence[Sequence[int]]
 
     def answer(self, batch: Sequence[int]) -> list[list[int]]:
-        """Ids generated for the questions of one of :attr:`batches`, EOS included, in its order."""
+        """Ids generated for the questions of one of :attr:`batches`, EOS included if it was written, in its order."""
 
 
 class Engine(Protocol):

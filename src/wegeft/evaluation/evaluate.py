@@ -16,7 +16,7 @@ from torch import nn
 from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.choose_engine import open_engine
 from wegeft.evaluation.config import EvaluationConfig
-from wegeft.evaluation.extractors import Extractor
+from wegeft.evaluation.extractors import Extractor, decided_for_all
 from wegeft.evaluation.journal import Journal, fingerprint, keep
 from wegeft.evaluation.result import Evaluation, Score
 from wegeft.evaluation.samples import Sample
@@ -67,7 +67,10 @@ def evaluate_text(
             )
             for (way, subset), name in names.items()
         }
-        lm = TextLM(model, encoder, engine, journal)
+        decided = {
+            PREFIX + name: decided_for_all(task.extractors(subset).values()) for (_, subset), name in names.items()
+        }
+        lm = TextLM(model, encoder, engine, journal, decided)
         found = evaluate(lm=lm, task_dict={"tasks": tasks}, log_samples=True)
     assert found is not None, "lm-eval returns nothing only on other ranks"
     samples = [

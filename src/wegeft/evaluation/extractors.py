@@ -8,11 +8,15 @@ Does not: compare (``wegeft.evaluation.compare``) or decode tokens.
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from wegeft.schema import Strict
+
+Decided = Callable[[str], bool]
+"""Tells of the beginning of an answer whether what is read in it stays the same, whatever follows."""
 
 
 class Extractor(ABC):
@@ -33,6 +37,17 @@ class Extractor(ABC):
     def announce(self, answer: str) -> str:
         """The plainest text in which the rule should find ``answer``."""
         return answer
+
+    def decided(self) -> Decided | None:
+        """What tells that no continuation changes what :meth:`extract` gives; None where only the whole text does."""
+        return None
+
+
+def decided_for_all(rules: Iterable[Extractor]) -> Decided | None:
+    """What tells that an answer is decided for each of ``rules``; None if one of them reads the whole text."""
+    own = [rule.decided() for rule in rules]
+    known = [tells for tells in own if tells is not None]
+    return (lambda text: all(tells(text) for tells in known)) if len(known) == len(own) else None
 
 
 class AfterTriggerConfig(Strict):

@@ -4,10 +4,14 @@ Prompts are decoded longest first, left-padded, with an attention mask and posit
 the model's key-value cache, which may begin with what all prompts have in common. A finished answer leaves the batch
 once half of the batch is done.
 
-Does not: choose tokens (``wegeft.evaluation.decoding`` does), search with beams, or decode text. An answer is never cut
-short because the scorer could already tell. No test set is decided before EOS: the rules take the last occurrence, all
-that follows a phrase, or the whole text, and the two that take the first letter or number (official for AQuA, and for
-GSM8K in MetaMathQA) stand beside one that does not. Samples must also stay whole to be scored again by other rules.
+An answer ends at EOS, at the limit, or where the caller says that it is decided, which is asked whenever the answer has
+grown by :data:`LOOK_EVERY` tokens, so that where it ends does not depend on the batch either. Few rules can tell: code
+is the first block, and nothing after it counts. The others take the last occurrence, all that follows a phrase, or the
+whole text, and the two that take the first letter or number (official for AQuA, and for GSM8K in MetaMathQA) stand
+beside one that does not.
+
+Does not: choose tokens (``wegeft.evaluation.decoding`` does), search with beams, decode text, or know when an answer is
+decided (its extraction rules do).
 """
 
 import inspect
@@ -18,12 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from wegeft.evaluation.decoding import Chooser
+from wegeft.evaluation.engine import IsDecided, never
 from wegeft.evaluation.shared_prefix import Prefix
 from wegeft.tasks.encoding import TextEncoder
 from wegeft.training.transfer import to_device
 
 OnAnswer = Callable[[int, list[int]], None]
 """Told the position of a prompt and the ids generated for it, EOS included, as soon as they are known."""
+LOOK_EVERY = 16
+"""Tokens between two looks at whether an answer is decided; it is the most that one grows in vain."""
 
 
 @torch.inference_mode()
@@ -36,6 +43,7 @@ def generate(
     chooser: Chooser,
     on_answer: OnAnswer,
     prefix: Prefix | None = None,
+    is_decided: IsDecided = never,
 ) -> None:
     """Answer every prompt with at most ``max_new_tokens`` tokens.
 
@@ -48,11 +56,16 @@ def generate(
         chooser: chooses each token; made for these prompts.
         on_answer: called once per prompt, in the order in which batches finish.
         prefix: what all prompts begin with, run through ``model`` before.
+        is_decided: whether an answer may end before EOS.
     """
+
+    def is_over(position: int, ids: list[int]) -> bool:
+        return ids[-1] == encoder.eos_id or (len(ids) % LOOK_EVERY == 0 and is_decided(position, ids))
+
     for positions in batches(prompts_ids, batch_size):
         batch = encoder.collate_prompts([prompts_ids[p] for p in positions], prefix.length if prefix else 0)
         state = _State(model, batch, positions, prefix.cache(len(positions)) if prefix else None)
-        for position, ids in _answers(state, chooser, encoder.eos_id, max_new_tokens):
+        for position, ids in _answers(state, chooser, is_over, max_new_tokens):
             on_answer(position, ids)
 
 
@@ -62,7 +75,9 @@ def batches(prompts_ids: Sequence[Sequence[int]], batch_size: int) -> list[list[
     return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
 
 
-def _answers(state: "_State", chooser: Chooser, eos_id: int, max_new_tokens: int) -> Iterator[tuple[int, list[int]]]:
+def _answers(
+    state: "_State", chooser: Chooser, is_over: IsDecided, max_new_tokens: int
+) -> Iterator[tuple[int, list[int]]]:
     """Position of a prompt and its generated ids, prompt by prompt as the answers finish."""
     texts: dict[int, list[int]] = {position: [] for position in state.positions}
     answers = dict(texts)
@@ -71,7 +86,7 @@ def _answers(state: "_State", chooser: Chooser, eos_id: int, max_new_tokens: int
         for position, token in zip(state.positions, tokens, strict=True):
             if position in answers:
                 answers[position].append(token)
-                if token == eos_id:
+                if is_over(position, answers[position]):
                     yield position, answers.pop(position)
         if not answers:
             return

@@ -66,9 +66,12 @@ class InProcessSession:
             def keep(row: int, new_ids: list[int]) -> None:
                 found[part[row]] = new_ids
 
+            def is_decided(row: int, ids_so_far: list[int]) -> bool:
+                return self._asked.is_decided(part[row], ids_so_far)
+
             prefix = self._group_of[batch[0]].prefix
             limit = self._asked.max_new_tokens
-            generate(self._model, self._encoder, ids, limit, len(ids), chooser, keep, prefix)
+            generate(self._model, self._encoder, ids, limit, len(ids), chooser, keep, prefix, is_decided)
 
         while len(found) < len(batch):
             self._size.within_memory(len(batch) - len(found), attempt, undo=lambda: None)

@@ -4,7 +4,7 @@ Does not: score log-likelihoods or apply chat templates; tasks that need these a
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -12,7 +12,8 @@ from lm_eval.api.model import LM
 from torch import nn
 
 from wegeft.evaluation.decoding import DecodingConfig
-from wegeft.evaluation.engine import Engine, Questions
+from wegeft.evaluation.engine import Engine, IsDecided, Questions
+from wegeft.evaluation.extractors import Decided
 from wegeft.evaluation.journal import Answer, Journal
 from wegeft.evaluation.rounds import answer_all
 from wegeft.progress import Advance, progress
@@ -20,6 +21,9 @@ from wegeft.tasks.encoding import Prompts, TextEncoder
 
 DECODING = "decoding"
 """Key of a request's ``generation_kwargs`` under which a task of ours keeps its :class:`DecodingConfig`."""
+
+UNFINISHED = "\ufffd"
+"""What stands for the bytes of a character of which some are still to come."""
 
 
 class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
@@ -31,12 +35,21 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         too_long: texts of the prompts that ``protocol.max_length`` cut or left unanswered.
     """
 
-    def __init__(self, model: nn.Module, encoder: TextEncoder, engine: Engine, journal: Journal) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        encoder: TextEncoder,
+        engine: Engine,
+        journal: Journal,
+        decided: Mapping[str, Decided | None],
+    ) -> None:
+        """``decided`` says by a task's name when its answers may end; one without an entry ends at EOS."""
         super().__init__()
         self._model = model
         self._encoder = encoder
         self._engine = engine
         self._journal = journal
+        self._decided = decided
         self.tokens_generated = 0
         self.prompt_lengths: dict[str, int] = {}
         self.too_long: set[str] = set()
@@ -85,6 +98,7 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
             streams=_streams(asked),
             max_new_tokens=max_new_tokens,
             decoding=decoding,
+            is_decided=self._watch([request.task_name for request in asked]),
         )
         session = self._engine.ask(questions)
 
@@ -96,6 +110,25 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         for position, given in zip(positions, found, strict=True):
             answers[position] = given.text
             self.tokens_generated += given.tokens
+
+    def _watch(self, names: Sequence[str]) -> IsDecided:
+        """Whether the answers to questions of the tasks ``names`` are decided; each look decodes what is new."""
+        of_question = [self._decided.get(name) for name in names]
+        seen: dict[int, tuple[int, str]] = {}
+
+        def is_decided(position: int, ids: list[int]) -> bool:
+            tells = of_question[position]
+            if tells is None:
+                return False
+            count, text = seen.get(position, (0, ""))
+            if count >= len(ids):  # begun again, after memory ran out
+                count, text = 0, ""
+            text += self._encoder.decode(ids[count:])
+            seen[position] = (len(ids), text)
+            # Decoded in parts, a character or a blank at a seam can be another; the whole has the last word.
+            return tells(text) and tells(self._encoder.decode(ids).rstrip(UNFINISHED))
+
+        return is_decided
 
     def _read(self, request: Instance, ids: list[int]) -> Answer:
         """What was generated, as text."""

@@ -9,6 +9,7 @@ from statistics import fmean
 import pytest
 
 from wegeft.errors import UserError
+from wegeft.evaluation.code.judge import WrittenCode, WrittenCodeConfig
 from wegeft.evaluation.code.problems import Benchmark, Problem, code_of, official_code, program, read_problems
 from wegeft.evaluation.code.sandbox import Limits, Outcome, why_not_isolated
 from wegeft.evaluation.code.score import Answer, by_problem, read_answers, run_answers, score
@@ -74,6 +75,35 @@ def test_whole_functions_in_fences_pass_but_the_official_mending_breaks_one(real
 )
 def test_code_is_found_in_what_a_model_wrote(text: str, right: bool) -> None:
     assert passes(ADD, code_of(ADD, text)) is right
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("benchmark", FILES)
+def test_a_decided_answer_reads_the_same_whatever_follows(real_data: Path, benchmark: Benchmark, opened: bool) -> None:
+    name, _ = FILES[benchmark]
+    rule = WrittenCode(WrittenCodeConfig(mending="clean", opened=opened))
+    decided = rule.decided()
+    assert decided is not None
+    fence = "" if opened else "Use ```x```:\n``` py\n"
+    for problem in read_problems(real_data / "code" / name, benchmark)[::20]:
+        begun = f"{fence}{problem.head}{problem.solution}"
+        whole = f"{begun}```\nIt prints\n```\n1\n```\nOr:\n```python\npass"
+        ends = [end for end in range(len(whole) + 1) if decided(whole[:end])]
+        assert ends == list(range(len(begun) + len("```"), len(whole) + 1))
+        assert {rule.extract(whole[:end]) for end in ends} == {rule.opening + begun + "```"}
+        assert code_of(problem, rule.extract(whole) or "") == code_of(problem, rule.opening + whole)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I cannot.", "``` python x\n```", "`` `\n```", "```py\nx\n``", "``````", "```c\nx```"]
+)
+def test_an_answer_without_a_closed_block_is_not_decided(text: str) -> None:
+    rule = WrittenCode(WrittenCodeConfig(mending="clean"))
+    decided = rule.decided()
+    assert decided is not None
+    assert not decided(text)
+    assert rule.extract(text) == (text or None)
+    assert WrittenCode(WrittenCodeConfig(mending="official")).decided() is None
 
 
 def test_the_official_mending() -> None:

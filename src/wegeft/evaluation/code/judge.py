@@ -11,9 +11,16 @@ from dataclasses import asdict
 from functools import cache
 from typing import Literal
 
-from wegeft.evaluation.code.problems import Problem, code_of, official_code, program
+from wegeft.evaluation.code.problems import (
+    Problem,
+    closes_block,
+    code_of,
+    official_code,
+    program,
+    through_first_block,
+)
 from wegeft.evaluation.code.sandbox import Isolation, Limits, run_program
-from wegeft.evaluation.extractors import Extractor
+from wegeft.evaluation.extractors import Decided, Extractor
 from wegeft.schema import Strict
 
 
@@ -31,10 +38,13 @@ class WrittenCodeConfig(Strict):
 
 
 class WrittenCode(Extractor):
-    """All that the model wrote; the comparison, which knows the problem, takes the code out of it."""
+    """What the model wrote up to the end of its code; the comparison, which knows the problem, takes the code out.
+
+    Version 1 kept what follows the first block of a ``clean`` answer, which no score depends on.
+    """
 
     Config = WrittenCodeConfig
-    version = 1
+    version = 2
 
     def __init__(self, config: WrittenCodeConfig) -> None:
         self.mending = config.mending
@@ -44,13 +54,19 @@ class WrittenCode(Extractor):
         """See :meth:`Extractor.extract`."""
         if not text.strip():
             return None
-        return f"```python{official_code(text)}\n```" if self.mending == "official" else self.opening + text
+        if self.mending == "official":
+            return f"```python{official_code(text)}\n```"
+        return through_first_block(self.opening + text)
 
     def announce(self, answer: str) -> str:
         """See :meth:`Extractor.announce`; the benchmark's own solution, without what its head states before."""
         problem = problem_of(answer)
         function = problem.head[problem.head.rfind("\ndef ") + 1 :]
         return f"```python\n{function}{problem.solution}\n```".removeprefix(self.opening)
+
+    def decided(self) -> Decided | None:
+        """See :meth:`Extractor.decided`; the official mending reads the whole text."""
+        return None if self.mending == "official" else lambda text: closes_block(self.opening + text)
 
 
 def gold_of(problem: Problem) -> str:

@@ -64,6 +64,18 @@ def program(problem: Problem, answer: str) -> str:
     return "\n".join([problem.head + answer, problem.setup, problem.tests]) + "\n"
 
 
+def through_first_block(text: str) -> str:
+    """``text`` up to the end of its first fenced block; all of it without one."""
+    block = FENCE.search(text)
+    return text[: block.end()] if block else text
+
+
+def closes_block(text: str) -> bool:
+    """Whether the first fenced block of ``text`` is closed, after which no continuation changes it."""
+    block = FENCE.search(text)
+    return block is not None and block.end() > block.end(1)
+
+
 def code_of(problem: Problem, text: str) -> str:
     """The code in what a model wrote, as an answer to ``problem``.
 
