@@ -1,11 +1,13 @@
 """The table of scores that a run ends with names what was measured."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from wegeft.console import _scores
+from tests.records.factory import make_record
+from wegeft.console import _scores, print_record
 
 
 def shown(*metrics: str) -> str:
@@ -31,3 +33,10 @@ def test_sets_with_different_metrics_name_their_own() -> None:
     text = shown("accuracy", "pearson")
     assert "score %" in text
     assert "set1 (pearson)" in text
+
+
+def test_a_run_that_diverged_at_its_first_step_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    record = make_record(status="diverged")
+    record["training"] |= {"steps": 0, "final_loss": None}
+    print_record(record, Path("record.json"))
+    assert "0 steps" in capsys.readouterr().out

@@ -93,6 +93,11 @@ def test_a_record_of_other_data_is_not_taken_for_this_run() -> None:
         finished()
 
 
+def test_limits_that_leave_no_training_row_are_refused() -> None:
+    with pytest.raises(UserError, match=r"protocol\.max_length=8 .* leave no training row"):
+        finished("protocol.max_length=8", "protocol.truncation=skip")
+
+
 def test_a_broken_record_is_named() -> None:
     record = finished()
     path = Path("results/records") / f"{record['run_id']}.json"

@@ -163,6 +163,9 @@ def explain(error: Exception) -> str:
 
 def _unknown_key(key: str) -> str:
     """The sentence for an override of a key that does not exist, with those that do."""
+    if (CONFIG_FOLDER / key).is_dir():
+        choices = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / key).glob("*.yaml")))
+        return f"{key} is added to a configuration: write +{key}=NAME; choices: {choices}."
     parent, _, name = key.rpartition(".")
     composed = _composed_from_groups()
     node: Any = OmegaConf.select(composed, parent) if parent else composed

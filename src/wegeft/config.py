@@ -8,7 +8,7 @@ Does not: compose YAML (``wegeft.cli``), look at data files or weights, or impor
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -113,7 +113,7 @@ class TrainingConfig(Strict):
     min_learning_rate: float = Field(default=0.0, ge=0)
     warmup_from: float = Field(default=0.0, ge=0)
     weight_decay: float = Field(ge=0)
-    betas: tuple[float, float]
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
     eps: float = Field(gt=0)
     max_grad_norm: float | None = Field(gt=0)
     gradient_checkpointing: bool

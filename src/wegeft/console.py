@@ -65,9 +65,8 @@ def _costs(record: Record) -> str:
     parts = [f"{counts['trainable']:,} trainable parameters ({counts['percent']['backbone']:.4f} % of the backbone)"]
     if record["training"]:
         training = record["training"]
-        parts.append(
-            f"{training['steps']} steps in {training['seconds']:.0f} s, final loss {training['final_loss']:.4f}"
-        )
+        loss = "none" if training["final_loss"] is None else f"{training['final_loss']:.4f}"
+        parts.append(f"{training['steps']} steps in {training['seconds']:.0f} s, final loss {loss}")
     if record["evaluation"]:
         parts.append(f"evaluated in {record['evaluation']['seconds']:.0f} s")
     return "; ".join(parts)

@@ -20,9 +20,9 @@ TARGET_KEY = "_target_"
 
 
 class Strict(BaseModel):
-    """Base of every config model: immutable, and an unknown key is an error."""
+    """Base of every config model: immutable; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)

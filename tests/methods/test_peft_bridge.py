@@ -58,6 +58,7 @@ def test_a_type_trains_merges_saves_and_leaves(peft_type: str, options: str) -> 
         ("method.peft_type=PREFIX_TUNING", "method.peft_type=PREFIX_TUNING cannot be attached"),
         ("method.peft_type=ADALORA", "method.peft_type=ADALORA cannot be attached"),
         ("method.options={rank: 3}", "method.options do not fit method.peft_type=VERA: .*rank"),
+        ("method.options={r: -1}", "method.peft_type=VERA does not fit the backbone"),
         ("method.options={r: 0}", "method.peft_type=VERA does not fit the backbone"),
         ("method.target_modules=[q_porj]", "method.target_modules=q_porj is not in the backbone"),
     ],

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.composing import run_config
 from tests.models.hub import hub
@@ -92,6 +94,21 @@ def test_a_folder_without_a_model_is_one_sentence(tmp_path: Path) -> None:
     config = run_config("model=local_llama", f"model.source={tmp_path}").model
     with pytest.raises(UserError, match=r"could not be loaded .*config\.json"):
         models.load(config, torch.device("cpu"))
+
+
+def test_a_damaged_folder_is_one_sentence(tmp_path: Path) -> None:
+    shutil.copytree(resolve_source(run_config().model), tmp_path, dirs_exist_ok=True)
+    config, weights = run_config("model=local_llama", f"model.source={tmp_path}").model, tmp_path / "model.safetensors"
+    whole = load_file(weights)
+    save_file({name: tensor for name, tensor in whole.items() if "1.mlp.up_proj" not in name}, weights)
+    with pytest.raises(UserError, match=r"lacks 1 of the model's weights, model\.layers\.1\.mlp\.up_proj\.weight"):
+        models.load(config, torch.device("cpu"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="could not be loaded"):
+        models.load(config, torch.device("cpu"))
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": "wide"}')
+    with pytest.raises(UserError, match="could not be loaded"):
+        models.skeleton(config)
 
 
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:

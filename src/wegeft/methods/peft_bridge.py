@@ -63,7 +63,7 @@ class PeftBridge(Method):
         self._base_tensors = frozenset(map(id, backbone.state_dict(keep_vars=True).values()))
         try:
             tuner = tuner_class(backbone, peft_config, _ADAPTER)
-        except (ValueError, TypeError, ArithmeticError) as error:
+        except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
             raise UserError(f"method.peft_type={self.config.peft_type} does not fit the backbone: {error}") from error
         # The tuner has the backbone as a submodule; as a submodule of ours it would close a circle.
         object.__setattr__(self, "_tuner", tuner)

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from wegeft.config import ModelConfig
+from wegeft.errors import UserError
 from wegeft.models.transformers_source import DEPTH, architecture, pretrained, probe, tokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
     if config.weights == "random":
         model = _from_architecture(config).to(dtype)
     else:
-        model = pretrained(AutoModelForCausalLM, config, dtype=dtype, use_safetensors=True)
+        options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+        model, found = pretrained(AutoModelForCausalLM, config, **options)
+        missing = sorted(found["missing_keys"])
+        if missing:
+            raise UserError(
+                f"model.source={config.source} lacks {len(missing)} of the model's weights, {missing[0]} first; "
+                "model.weights=random trains one without any."
+            )
     return model.to(device).eval(), tokenizer(config)
 
 

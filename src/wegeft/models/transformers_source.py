@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
@@ -68,7 +70,7 @@ def pretrained(auto_class: Any, config: ModelConfig, **options: Any) -> Any:
     source = resolve_source(config)
     try:
         return auto_class.from_pretrained(source, revision=config.revision, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"model.source={config.source} could not be loaded ({reason}): it must be a folder with config.json, "

@@ -89,7 +89,7 @@ class TextTaskConfig(TaskConfig):
     source: dict[str, Any]
     by_scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
     by_protocol: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    train_subsets: tuple[str, ...]
+    train_subsets: tuple[str, ...] = Field(min_length=1)
     test_subsets: tuple[str, ...] = Field(min_length=1)
     leaked_subsets: tuple[str, ...]
     side_subsets: tuple[str, ...] = ()

@@ -53,6 +53,11 @@ class PreparedText:
         encoder = self._encoder if limit is None else self._encoder.skipping_from(limit)
         with progress(len(examples), "tokenise") as advance:
             found = encode_cached(encoder, examples, cache_folder(), advance)
+        if not len(found):
+            raise UserError(
+                f"protocol.max_length={encoder.protocol.max_length} and protocol.truncation="
+                f"{encoder.protocol.truncation} leave no training row."
+            )
         if accept is None:
             return found
         used = found.first(accept.rows or len(found))
