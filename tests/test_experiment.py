@@ -15,6 +15,7 @@ from wegeft.errors import UserError
 from wegeft.exits import DIVERGED
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
+from wegeft.tasks import build_task
 from wegeft.training import checkpoint, evidence
 
 SHORT = ("training.max_steps=3", "evaluation.limit=2", "runtime.threads=1")
@@ -151,7 +152,7 @@ def test_training_goes_on_from_its_own_checkpoints_only() -> None:
         step.touch()
         if made_of is not None:
             checkpoint.say_made_of(folder, made_of)
-        experiment._clear_checkpoints_of_others(config, identity)
+        experiment._clear_checkpoints_of_others(config, identity, build_task(config.task))
         return step.exists()
 
     assert kept(None)  # nothing is known against it

@@ -32,6 +32,7 @@ from wegeft.records.identity import digest, run_id
 from wegeft.records.provenance import collect_provenance, own_command
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
 from wegeft.tasks import build_task
+from wegeft.tasks.base import Task
 from wegeft.tasks.prepared import Prepared
 from wegeft.training import adapter_file, checkpoint, evidence
 from wegeft.training.distributed import current, is_sharded, local_device, processes, shard
@@ -81,8 +82,6 @@ def obtain(config: RunConfig, command: Sequence[str]) -> tuple[Record | None, bo
         record, exists = _known(config, identity)  # another process may have finished it in between
         if exists:
             return record, False
-        if current().is_main:
-            _clear_checkpoints_of_others(config, identity)
         record = execute(config, identity, train_first=True, command=command)
         if record is not None:
             write_record(record, Path(config.records_dir))
@@ -113,16 +112,17 @@ def evaluate(config: RunConfig) -> None:
             _show(record, config)
 
 
-def _clear_checkpoints_of_others(config: RunConfig, identity: str) -> None:
+def _clear_checkpoints_of_others(config: RunConfig, identity: str, task: Task) -> None:
     """Remove what this training must not go on from: checkpoints of one on other data, or of one that is over.
 
     One that diverged keeps its own, which would lead it there again: ``force`` starts it anew.
     """
-    folder = run_folder(config, identity) / CHECKPOINTS
-    data = digest(build_task(config.task).content_hashes())
-    if record_path(identity, Path(config.records_dir)).is_file() or checkpoint.made_of(folder) not in (None, data):
-        checkpoint.drop(folder)
-    checkpoint.say_made_of(folder, data)
+    if current().is_main:
+        folder, data = run_folder(config, identity) / CHECKPOINTS, digest(task.content_hashes())
+        if record_path(identity, Path(config.records_dir)).is_file() or checkpoint.made_of(folder) not in (None, data):
+            checkpoint.drop(folder)
+        checkpoint.say_made_of(folder, data)
+    current().collect(None)  # the others look for checkpoints too, and must not find what is being removed
 
 
 @contextmanager
@@ -200,6 +200,7 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     if not train_first:
         adapter_file.load(method, adapter)
     elif method.trainable():
+        _clear_checkpoints_of_others(config, identity, task)
         training, failure = _train(config, identity, method, prepared)
         if world.is_main and failure is None:
             adapter_file.save(method, folder / adapter_file.NAME)

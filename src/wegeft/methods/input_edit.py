@@ -118,7 +118,7 @@ class SharedInput:
         return own
 
     def forget(self) -> None:
-        """Let go of what nobody has asked for, and of the graph behind it: the forward pass broke off."""
+        """Let go of what is kept and of the graph behind it; if a forward pass broke off, nobody will ask for it."""
         self._x_NI, self._edited = None, {}
 
     def _edit(self, base: Frozen, x_NI: Tensor) -> dict[Frozen, EditedInput]:

@@ -161,7 +161,6 @@ def _in_threads(compute: Callable[[int], Tensor], count: int) -> Iterator[Tensor
     if min(threads, count) == 1:
         yield from map(compute, range(count))
         return
-
     try:
         with ThreadPoolExecutor(min(threads, count), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(compute, range(count))

@@ -28,6 +28,9 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
 
     The tokenizer is None only for ``weights=random`` without a ``source`` to read one from: such a model is for cost
     measurements, which need no text.
+
+    Raises:
+        UserError: the source cannot be had, is damaged, or lacks weights, which would be filled with random ones.
     """
     dtype = getattr(torch, config.dtype)
     if config.weights == "random":

@@ -97,7 +97,8 @@ def paired_questions(first: Floats, second: Floats, seeds: int) -> tuple[str, fl
 
     Returns:
         Name of the test, two-sided p-value, 95 % confidence interval of the difference: McNemar's exact test for one
-        seed, the paired t-test over questions for more. The interval is the t-test's in both cases.
+        seed, the paired t-test over questions for more, the sign test where all differ by one amount. The interval is
+        the t-test's; without variation it is that amount.
     """
     from scipy import stats
     from statsmodels.stats.contingency_tables import mcnemar
@@ -106,8 +107,10 @@ def paired_questions(first: Floats, second: Floats, seeds: int) -> tuple[str, fl
     if not np.any(difference != difference[0]):
         # No variation: the t-test is undefined. Equal everywhere is no evidence of a difference.
         constant = float(difference[0])
-        p = float(stats.binomtest(len(difference), len(difference)).pvalue) if constant else 1.0  # the sign test
-        return "none (no variation)", p, (constant, constant)
+        if constant == 0:
+            return "none (no variation)", 1.0, (constant, constant)
+        p = float(stats.binomtest(len(difference), len(difference)).pvalue)
+        return "sign test", p, (constant, constant)
     result = stats.ttest_rel(first, second)
     low, high = result.confidence_interval(0.95)
     if seeds > 1:
