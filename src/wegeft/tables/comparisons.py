@@ -84,7 +84,8 @@ _PAIR_NOTE = (
     "Difference: first minus second method, in the unit of the metric, with a 95 % confidence interval that is not "
     "corrected for the number of comparisons; p (Holm) is, over all rows of a block. On one set the pairs are "
     "questions, answered by the same seeds of both methods: McNemar's exact test for one seed, a paired t-test on the "
-    "share of seeds that were right for more, the sign test where all questions differ alike. It asks whether these trained models differ. On the mean the pairs are "
+    "share of seeds that were right for more, the sign test where all questions differ alike. It asks whether these "
+    "trained models differ. On the mean the pairs are "
     "seeds, and a paired t-test asks whether the methods differ when they are trained again; with three seeds it "
     "detects only large differences. Where a method has several recipes, the one with most finished seeds is compared."
 )
