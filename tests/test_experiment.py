@@ -1,21 +1,22 @@
 """Whole runs on the mini scale, shortened: what they leave behind, and what they refuse."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.composing import run_config
 from wegeft import experiment
 from wegeft.errors import UserError
 from wegeft.exits import DIVERGED
+from wegeft.models.transformers_source import resolve_source
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
-from wegeft.tasks import build_task
 from wegeft.training import checkpoint, evidence
 
 SHORT = ("training.max_steps=3", "evaluation.limit=2", "runtime.threads=1")
@@ -64,13 +65,18 @@ def test_a_recorded_run_is_not_repeated_and_a_forced_one_is_identical(capsys: py
     assert again["evaluation"]["scores"] == first["evaluation"]["scores"]
 
 
-def test_the_adapter_file_evaluates_to_the_same_scores() -> None:
+def test_an_evaluation_again_leaves_all_that_the_record_says_about_the_training() -> None:
     first = finished()
+    path = Path("results/records") / f"{first['run_id']}.json"
+    first["provenance"]["hardware"]["cpu"] = "where it was trained"
+    path.write_text(json.dumps(first))
     experiment.evaluate(run_config(*SHORT, "mode=evaluate"))
-    again = read_record(Path("results/records") / f"{first['run_id']}.json")
+    again = read_record(path)
     assert again["evaluation"]["scores"] == first["evaluation"]["scores"]
-    assert again["training"] == first["training"]
-    assert again["adapter"] == first["adapter"]
+    assert again["evaluation"]["provenance"]["hardware"]["cpu"] != "where it was trained"
+    assert "provenance" not in first["evaluation"]
+    apart = ("evaluation", "created")
+    assert {key: again[key] for key in again if key not in apart} == {k: first[k] for k in first if k not in apart}
 
 
 def test_another_adapter_file_can_be_evaluated_and_has_a_record_of_its_own() -> None:
@@ -92,6 +98,23 @@ def test_a_record_of_other_data_is_not_taken_for_this_run() -> None:
     path.write_text(path.read_text().replace(record["data"]["hashes"]["boolq/train"], "0" * 64))
     with pytest.raises(UserError, match="other data"):
         finished()
+
+
+def test_a_record_of_other_weights_is_not_taken_for_this_run(tmp_path: Path) -> None:
+    backbone = tmp_path / "backbone"
+    shutil.copytree(resolve_source(run_config().model), backbone)
+    mine = (f"model.source={backbone}", "model=local_llama")
+    first = finished(*mine)
+    assert set(first["backbone"]) >= {"model.safetensors", "config.json", "tokenizer.json"}
+    assert finished(*mine) == first
+    weights = load_file(backbone / "model.safetensors")
+    save_file({name: weight * 1.01 for name, weight in weights.items()}, backbone / "model.safetensors")
+    with pytest.raises(UserError, match=r"another backbone than model\.source=.* \(model\.safetensors differs\)"):
+        finished(*mine)
+    again = finished(*mine, "force=true")
+    assert again["training"]["loss_curve"] != first["training"]["loss_curve"]
+    changed = {name for name in first["backbone"] if first["backbone"][name] != again["backbone"][name]}
+    assert changed == {"model.safetensors"}
 
 
 def test_limits_that_leave_no_training_row_are_refused() -> None:
@@ -140,30 +163,43 @@ def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:
     assert len(batch["input_ids"]) == len(facts["examples"]) == config.training.batch_size
 
 
-def test_training_goes_on_from_its_own_checkpoints_only() -> None:
+def test_training_goes_on_from_its_own_checkpoints_only(capsys: pytest.CaptureFixture[str]) -> None:
     config = run_config(*SHORT)
     identity = run_id(config.plain())
     folder = Path("runs") / identity / "checkpoints"
-    folder.mkdir(parents=True)
 
     def kept(made_of: str | None) -> bool:
         step = folder / "step-00000001.json"
-        step.parent.mkdir(exist_ok=True)
+        step.parent.mkdir(parents=True, exist_ok=True)
         step.touch()
         if made_of is not None:
             checkpoint.say_made_of(folder, made_of)
-        experiment._clear_checkpoints_of_others(config, identity, build_task(config.task))
+        experiment._clear_checkpoints_of_others(config, identity, "own")
         return step.exists()
 
     assert kept(None)  # nothing is known against it
-    own = checkpoint.made_of(folder)
-    assert own is not None
-    assert kept(own)
+    assert kept("own")
+    assert not capsys.readouterr().err
     assert not kept("other data")
-    assert kept(own)
+    assert "other data or other weights; this one starts anew" in capsys.readouterr().err
+    assert kept("own")
     record = finished()
-    assert not kept(own)  # of a run that is over
+    assert not kept("own")  # of a run that is over
     assert record["run_id"] == identity
+
+
+def test_checkpoints_are_of_the_data_and_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(experiment, "_clear_checkpoints_of_others", lambda *arguments: told.append(arguments[2]))
+    finished("force=true")
+    finished("force=true", "task.sources.mini.train_rows=3")
+    backbone = Path("backbone")
+    shutil.copytree(resolve_source(run_config().model), backbone)
+    finished("force=true", f"model.source=./{backbone}")
+    (backbone / "generation_config.json").unlink()
+    finished("force=true", f"model.source=./{backbone}")
+    assert len(set(told)) == 3
+    assert told[0] == told[2]
 
 
 def test_random_weights_report_no_score_unless_they_are_the_control() -> None:

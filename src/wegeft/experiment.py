@@ -27,12 +27,11 @@ from wegeft.methods import build_method
 from wegeft.methods.base import Method
 from wegeft.models.quantised import check_library, quantisable
 from wegeft.planning.estimate import work_of
-from wegeft.records.assemble import assemble, parameters
+from wegeft.records.assemble import assemble, evaluated_again, parameters
 from wegeft.records.identity import digest, run_id
 from wegeft.records.provenance import collect_provenance, own_command
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
 from wegeft.tasks import build_task
-from wegeft.tasks.base import Task
 from wegeft.tasks.prepared import Prepared
 from wegeft.training import adapter_file, checkpoint, evidence
 from wegeft.training.distributed import current, is_sharded, local_device, processes, shard
@@ -93,7 +92,7 @@ def obtain(config: RunConfig, command: Sequence[str]) -> tuple[Record | None, bo
 def evaluate(config: RunConfig) -> None:
     """Evaluate an adapter that was trained before (``adapter``, or the one of the same run) and record it.
 
-    A record of the run that trained it keeps what it says about the training.
+    A record of the run that trained it, on the same data and backbone, keeps all that it says about the training.
     """
     identity = run_id(config.plain())
     with together(config):
@@ -105,23 +104,34 @@ def evaluate(config: RunConfig) -> None:
                     f"run {identity} diverged, so it has no adapter to evaluate; adapter=FILE names another."
                 )
             record = execute(config, identity, train_first=False, command=own_command())
-            if record is not None and known is not None and known["adapter"] == record["adapter"]:
-                record["training"] = known["training"]
+            if record is not None and known is not None and _is_of_one_training(known, record):
+                record = evaluated_again(known, record)
             if record is not None:
                 write_record(record, Path(config.records_dir))
             _show(record, config)
 
 
-def _clear_checkpoints_of_others(config: RunConfig, identity: str, task: Task) -> None:
-    """Remove what this training must not go on from: checkpoints of one on other data, or of one that is over.
+def _is_of_one_training(known: Record, record: Record) -> bool:
+    """Whether both are of one adapter, on the data and the backbone that it was trained on, as far as they say."""
+    same = (known[part] == record[part] for part in ("adapter", "status"))
+    backbone = known.get("backbone", record["backbone"])  # records that do not say are older
+    return all(same) and known["data"]["hashes"] == record["data"]["hashes"] and backbone == record["backbone"]
 
-    One that diverged keeps its own, which would lead it there again: ``force`` starts it anew.
+
+def _clear_checkpoints_of_others(config: RunConfig, identity: str, made_of: str) -> None:
+    """Remove what this training must not go on from: one on other data or weights, or one that is over.
+
+    ``made_of`` is a digest of both. One that diverged keeps its own, which would lead it there again: ``force`` starts
+    it anew.
     """
     if current().is_main:
-        folder, data = run_folder(config, identity) / CHECKPOINTS, digest(task.content_hashes())
-        if record_path(identity, Path(config.records_dir)).is_file() or checkpoint.made_of(folder) not in (None, data):
+        folder = run_folder(config, identity) / CHECKPOINTS
+        is_anothers = checkpoint.made_of(folder) not in (None, made_of)
+        if is_anothers:
+            console.print_note(f"{folder} is of a training on other data or other weights; this one starts anew.")
+        if is_anothers or record_path(identity, Path(config.records_dir)).is_file():
             checkpoint.drop(folder)
-        checkpoint.say_made_of(folder, data)
+        checkpoint.say_made_of(folder, made_of)
     current().collect(None)  # the others look for checkpoints too, and must not find what is being removed
 
 
@@ -166,7 +176,7 @@ def known_record(config: RunConfig, identity: str) -> Record | None:
     """The record of this run, if there is one.
 
     Raises:
-        UserError: it cannot be read, or it was made with other data under the same name.
+        UserError: it cannot be read, or it was made with other data, or other weights, under the same name.
     """
     path = record_path(identity, Path(config.records_dir))
     if not path.is_file():
@@ -175,8 +185,16 @@ def known_record(config: RunConfig, identity: str) -> Record | None:
         record = read_record(path)
     except InvalidRecord as error:
         raise UserError(f"the record {path} {error}") from error
-    if not config.force and record["data"]["hashes"] != build_task(config.task).content_hashes():
+    if config.force:
+        return record
+    if record["data"]["hashes"] != build_task(config.task).content_hashes():
         raise UserError(f"the record {path} was made with other data than data.root holds now; force=true replaces it.")
+    if "backbone" in record and record["backbone"] != (now := models.content_hashes(config.model)):
+        differing = min(name for name, _ in record["backbone"].items() ^ now.items())
+        raise UserError(
+            f"the record {path} was made with another backbone than model.source={config.model.source} is now "
+            f"({differing} differs); force=true replaces it."
+        )
     return record
 
 
@@ -191,6 +209,7 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     provenance = collect_provenance(command)  # first, so that it shows the code as it was when it was loaded
     task, folder, world = build_task(config.task), run_folder(config, identity), current()
     backbone, method, counts = _adapted(config)
+    contents = models.content_hashes(config.model)
     prepared = task.prepare(backbone, config.protocol)
 
     if world.is_main:
@@ -200,8 +219,8 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     if not train_first:
         adapter_file.load(method, adapter)
     elif method.trainable():
-        _clear_checkpoints_of_others(config, identity, task)
-        training, failure = _train(config, identity, method, prepared)
+        _clear_checkpoints_of_others(config, identity, digest([task.content_hashes(), contents]))
+        training, failure = _train(config, identity, method, prepared, provenance)
         if world.is_main and failure is None:
             adapter_file.save(method, folder / adapter_file.NAME)
     evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
@@ -213,6 +232,7 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
         config=config.plain(),
         hyper_parameters=origins(config),
         provenance=provenance,
+        backbone=contents,
         task=task,
         prepared=prepared,
         counts=counts,
@@ -307,7 +327,7 @@ def choose_device(config: RunConfig) -> torch.device:
 
 
 def _train(
-    config: RunConfig, identity: str, method: Method, prepared: Prepared[Any]
+    config: RunConfig, identity: str, method: Method, prepared: Prepared[Any], provenance: dict[str, Any]
 ) -> tuple[TrainingResult, str | None]:
     """Train in place, going on from the run's last checkpoint; returns what was done and why it diverged, if it did."""
     folder = run_folder(config, identity)
@@ -316,7 +336,10 @@ def _train(
     with open_logger(logger, identity, config.plain(), config.output_dir) as log:
         choice = _epoch_choice(config, method, prepared, folder, log)
         try:
-            result = train(method, items, objective, config.training, config.seed, choice or log, folder / CHECKPOINTS)
+            checkpoints = folder / CHECKPOINTS
+            result = train(
+                method, items, objective, config.training, config.seed, choice or log, checkpoints, provenance
+            )
             if choice is not None:
                 choice.restore_best(result.steps)
             return result, None

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.composing import run_config
-from tests.models.hub import hub
+from tests.models.hub import COMMIT, hub
 from wegeft import models
 from wegeft.errors import UserError
 from wegeft.models.transformers_source import resolve_source
@@ -33,7 +33,7 @@ from wegeft.config import ModelConfig
 from wegeft.errors import UserError
 try:
     backbone = models.load(ModelConfig(**json.loads(sys.argv[1])), torch.device("cpu"))
-    print(models.count_parameters(backbone.model), len(backbone.processor))
+    print(models.count_parameters(backbone.model), len(backbone.processor), models.content_hashes(backbone.config))
 except UserError as error:
     print(error)
 """
@@ -81,7 +81,8 @@ def test_a_hub_id_is_fetched(tmp_path: Path) -> None:
     with hub("someone/mini", folder) as endpoint:
         said = load_elsewhere("someone/mini", endpoint, tmp_path)
     backbone = models.load(packaged, torch.device("cpu"))
-    assert said == f"{models.count_parameters(backbone.model)} {len(backbone.processor)}"
+    made_of = {"commit": COMMIT}
+    assert said == f"{models.count_parameters(backbone.model)} {len(backbone.processor)} {made_of}"
 
 
 def test_a_hub_out_of_reach_is_one_sentence(tmp_path: Path) -> None:

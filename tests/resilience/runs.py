@@ -84,7 +84,7 @@ class Server:
 
 
 def outcome(folder: Path) -> tuple[dict[str, Any], bytes, bytes]:
-    """Record without what a clock, a memory gauge or the number of processes decide, adapter and samples."""
+    """Record without what clocks, memory gauges, interruptions or the number of processes decide, adapter, samples."""
     (path,) = (folder / "results" / "records").glob("*.json")
     record = read_record(path)
     for part, keys in {
@@ -93,6 +93,7 @@ def outcome(folder: Path) -> tuple[dict[str, Any], bytes, bytes]:
     }.items():
         for key in keys:
             del record[part][key]
+    record["training"].pop("parts", None)
     for part in ("created", "resources", "provenance"):
         del record[part]
     run = folder / "runs" / record["run_id"]

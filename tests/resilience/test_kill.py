@@ -1,5 +1,6 @@
 """A real run, killed at random moments and started again, ends with the bytes of one that nobody disturbed."""
 
+import json
 import random
 import re
 import signal
@@ -67,6 +68,10 @@ def test_a_request_to_stop_is_followed_and_the_run_goes_on(
     assert re.search(rf"{words}; the same command goes on from there", said), said
     assert server.start(tmp_path).wait() == FINISHED
     assert outcome(tmp_path) == outcome(undisturbed)
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "results/records").glob("*.json"))
+    began = [part["from_step"] for part in record["training"].get("parts", [])]
+    assert began[:1] == ([] if "lock" in sign else [0])
+    assert "parts" not in json.loads(next((undisturbed / "results/records").glob("*.json")).read_text())["training"]
 
 
 @pytest.mark.slow

@@ -55,6 +55,22 @@ def test_going_on_ends_with_the_same_bytes(after: int, number: int, tmp_path: Pa
     assert_as_undisturbed(tmp_path)
 
 
+def test_every_part_says_where_it_began_and_what_surrounded_it(tmp_path: Path) -> None:
+    def part(method: Everything, made_by: str) -> TrainingResult:
+        surroundings = {"of": made_by}
+        return train(method, rows(21), RowObjective(), recipe(), 3, checkpoints=tmp_path, provenance=surroundings)
+
+    for after, made_by in ((2, "first"), (1, "second")):
+        with pytest.raises(Interrupted):
+            part(Stopped(after, signal.SIGTERM), made_by)
+    last = part(Everything(), "third")
+    assert [(part["from_step"], part["provenance"]["of"]) for part in last.parts] == [
+        (0, "first"),
+        (2, "second"),
+        (3, "third"),
+    ]
+
+
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 

@@ -64,6 +64,13 @@ def load(config: ModelConfig, device: "torch.device") -> Backbone:
     return Backbone(model, processor, config)
 
 
+def content_hashes(config: ModelConfig) -> dict[str, str]:
+    """What the backbone is made of, see `wegeft.models.contents.content_hashes`."""
+    from wegeft.models import contents
+
+    return contents.content_hashes(config)
+
+
 def probe(backbone: Backbone, tokens: int) -> "Callable[[nn.Module], torch.Tensor]":
     """A pass through a network like ``backbone`` on a fixed batch of ``tokens`` positions, for cost measurements.
 

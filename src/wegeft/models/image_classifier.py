@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wegeft.config import ModelConfig
 from wegeft.errors import UserError
+from wegeft.models.hub import hub_file
 from wegeft.models.packaged import packaged_folder
 from wegeft.schema import TARGET_KEY, load_class
 
@@ -122,21 +123,7 @@ def _file_of(config: ModelConfig, name: str) -> Path:
         return path
     if folder.is_dir() or config.source.startswith(("/", ".", "~")):
         raise UserError(f"model.source={config.source}: {path} does not exist.")
-    return _from_hub(config, name)
-
-
-def _from_hub(config: ModelConfig, name: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(config.source, name, revision=config.revision))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"model.source={config.source} could not be loaded ({reason}): it must be a folder with {ARCHITECTURE} and "
-            f"{WEIGHTS}, a safetensors file, or a hub id that this machine can reach and has access to."
-        ) from error
+    return hub_file(config, name)
 
 
 def _fill(model: nn.Module, path: Path, config: ModelConfig) -> None:

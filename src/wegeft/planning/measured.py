@@ -32,7 +32,8 @@ class Observation:
         tokens, labels: of these, padding excluded.
         steps, seconds, memory: of the training; memory in bytes at the peak.
         work, tensor_bytes: of one step, as it was counted when the run was made; None in older records.
-        answers, generated, answer_seconds: of the evaluation.
+        answers, generated, answer_seconds: of the evaluation. Seconds, here and of the training, are 0 if another
+            machine spent them, or a part of them.
         is_whole: steps computed the whole network, no kept outputs of a frozen part of it.
     """
 
@@ -89,10 +90,13 @@ def observations(records: Iterable[Record]) -> list[Observation]:
 def observation(record: Record, recipe: str) -> Observation:
     """What one finished record tells; ``recipe`` is that of its config, which many records share."""
     config, training, evaluation = record["config"], record["training"] or {}, record["evaluation"] or {}
-    work = training.get("work")
+    work, machine = training.get("work"), machine_name(record["provenance"]["hardware"])
+    parts = training.get("parts", ())
+    trained_here = all(machine_name(part["provenance"]["hardware"]) == machine for part in parts)
+    answered_here = machine_name((evaluation.get("provenance") or record["provenance"])["hardware"]) == machine
     return Observation(
         run_id=record["run_id"],
-        machine=machine_name(record["provenance"]["hardware"]),
+        machine=machine,
         task=config["task"]["name"],
         scale=config["scale"]["name"],
         model=config["model"]["name"],
@@ -104,11 +108,11 @@ def observation(record: Record, recipe: str) -> Observation:
         tokens=training.get("tokens", 0),
         labels=training.get("label_tokens", 0),
         steps=training.get("steps", 0),
-        seconds=training.get("seconds", 0.0),
+        seconds=training.get("seconds", 0.0) if trained_here else 0.0,
         memory=training.get("peak_memory_bytes") or None,
         answers=evaluation.get("n", 0),
         generated=evaluation.get("tokens_generated"),
-        answer_seconds=evaluation.get("seconds", 0.0),
+        answer_seconds=evaluation.get("seconds", 0.0) if answered_here else 0.0,
         work=Work(**{name: work[name] for name in WORK}) if work else None,
         tensor_bytes=work["tensor_bytes"] if work else 0.0,
         is_whole="computed_once_up_to" not in record["data"]["remarks"],

@@ -33,6 +33,7 @@ def assemble(
     config: Mapping[str, Any],
     hyper_parameters: Mapping[str, Any],
     provenance: dict[str, Any],
+    backbone: Mapping[str, str],
     task: "Task",
     prepared: "Prepared[Any]",
     counts: dict[str, Any],
@@ -54,6 +55,7 @@ def assemble(
         "config": dict(config),
         "hyper_parameters": dict(hyper_parameters),
         "provenance": provenance,
+        "backbone": dict(backbone),
         "data": _data(task, prepared),
         "prompt": _prompt(prepared.first_prompt),
         "parameters": counts,
@@ -62,6 +64,15 @@ def assemble(
         "resources": dict(resources),
         "adapter": None if adapter is None else _adapter(adapter),
     }
+
+
+def evaluated_again(known: Record, new: Record) -> Record:
+    """The record ``known`` of a training with the evaluation of ``new``, which was made apart from it.
+
+    What was trained, by which code and where stays as it was; the evaluation says so for itself.
+    """
+    evaluation = new["evaluation"] and {**new["evaluation"], "provenance": new["provenance"]}
+    return {**known, "created": new["created"], "evaluation": evaluation}
 
 
 def parameters(method: "Method", backbone_parameters: int) -> dict[str, Any]:
@@ -104,7 +115,9 @@ def _prompt(first: "FirstPrompt | None") -> dict[str, Any] | None:
 
 
 def _training(result: "TrainingResult", work: Mapping[str, float] | None, items: int) -> dict[str, Any]:
+    interrupted = {"parts": result.parts} if len(result.parts) > 1 else {}
     return {
+        **interrupted,
         "steps": result.steps,
         "epochs": result.examples / items,
         "tokens": result.tokens,

@@ -86,6 +86,7 @@ def train(
     seed: int,
     log: Log = silent,
     checkpoints: Path | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Minimise ``objective`` over the method's parameters, in place.
 
@@ -100,6 +101,7 @@ def train(
         seed: fixes the order of the examples and the dropout of every step.
         log: called after every step with its loss, gradient norm and learning rate.
         checkpoints: folder to keep the state in, and to go on from if there is one; None keeps none.
+        provenance: what surrounds this process, kept in ``parts`` of the result.
 
     Raises:
         NonFiniteError: before the step that would have used a non-finite loss or gradient.
@@ -110,6 +112,8 @@ def train(
     groups = parameter_groups(parameters, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
     result = _go_on(checkpoints, parameters, optimizer, world)
+    if provenance is not None:
+        result.parts.append({"from_step": result.steps, "provenance": dict(provenance)})
     reset_peak_memory()
     batches = _batches(items, objective, config, seed, steps, result.steps)
     micro = MicroBatch(config.micro_batch_size, is_fixed=is_sharded(model))

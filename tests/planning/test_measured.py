@@ -1,0 +1,28 @@
+"""What records tell about a machine: only what that machine did."""
+
+import copy
+from typing import Any
+
+from tests.records.factory import make_record
+from wegeft.planning.measured import observation
+
+
+def elsewhere(record: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of ``record``, from another processor."""
+    provenance: dict[str, Any] = copy.deepcopy(record["provenance"])
+    provenance["hardware"]["cpu"] = "another"
+    return provenance
+
+
+def test_seconds_that_another_machine_spent_are_not_this_ones() -> None:
+    record = make_record()
+    whole = observation(record, "recipe")
+    assert (whole.seconds, whole.answer_seconds) == (record["training"]["seconds"], record["evaluation"]["seconds"])
+    here = {"from_step": 0, "provenance": record["provenance"]}
+    record["training"]["parts"] = [here, {**here, "from_step": 5}]
+    assert observation(record, "recipe") == whole
+    record["training"]["parts"] = [{"from_step": 0, "provenance": elsewhere(record)}, {**here, "from_step": 5}]
+    apart = observation(record, "recipe")
+    assert (apart.seconds, apart.answer_seconds) == (0.0, whole.answer_seconds)
+    record["evaluation"]["provenance"] = elsewhere(record)
+    assert observation(record, "recipe").answer_seconds == 0.0
