@@ -28,7 +28,7 @@ from wegeft.config import RunConfig, parse
 from wegeft.errors import UserError
 from wegeft.exits import BAD_INPUT, BUSY, DIVERGED, INTERRUPTED
 from wegeft.rank import is_first
-from wegeft.schema import did_you_mean
+from wegeft.schema import did_you_mean, nearest
 from wegeft.training.interruption import Interrupted, interruptible
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +141,9 @@ def to_run_config(composed: DictConfig) -> RunConfig:
         raise UserError(f"{missing[0]} must be given, e.g. {missing[0]}=VALUE.")
     container = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(container, dict)
+    unknown = [str(key) for key in container if key not in RunConfig.model_fields]
+    if unknown:
+        raise UserError(_unknown_key(unknown[0]))
     return parse({str(key): value for key, value in container.items()})
 
 
@@ -148,17 +151,23 @@ def explain(error: Exception) -> str:
     """A Hydra or OmegaConf error as one sentence that names the key and the choices."""
     text = str(error)
     unknown_choice = re.search(
-        r"Could not find '([^']+)/([^'/]+)'\s+Available options in '[^']+':\s*(.*?)(?:\n\S|\Z)", text, re.S
+        r"Could not find '([^']+)'\s+Available options in '([^']+)':\s*(.*?)(?:\n\S|\Z)", text, re.S
     )
     if unknown_choice:
-        group, name, listing = unknown_choice.groups()
-        choices = listing.split()
+        path, group, listing = unknown_choice.groups()
+        name, choices = path.removeprefix(f"{group}/"), [*listing.split(), *_choices_in_folders(group)]
         return f"{group}={name} is not known{did_you_mean(name, choices)}; choices: {', '.join(choices)}."
-    unknown_key = re.search(r"Could not override '([^']+)'", text)
+    unknown_key = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
     if unknown_key:
         return _unknown_key(unknown_key.group(1))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"The configuration cannot be composed: {' '.join(lines[:2])}"
+
+
+def _choices_in_folders(group: str) -> list[str]:
+    """The choices of ``group`` that Hydra does not list: those of its folders, less what a folder's files share."""
+    names = sorted(path.relative_to(CONFIG_FOLDER / group) for path in (CONFIG_FOLDER / group).glob("*/**/*.yaml"))
+    return [name.with_suffix("").as_posix() for name in names if name.stem != "base"]
 
 
 def _unknown_key(key: str) -> str:
@@ -166,19 +175,41 @@ def _unknown_key(key: str) -> str:
     if (CONFIG_FOLDER / key).is_dir():
         choices = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / key).glob("*.yaml")))
         return f"{key} is added to a configuration: write +{key}=NAME; choices: {choices}."
-    parent, _, name = key.rpartition(".")
-    composed = _composed_from_groups()
-    node: Any = OmegaConf.select(composed, parent) if parent else composed
-    known = [str(key) for key in node] if isinstance(node, DictConfig) else []
-    where = parent or "the configuration"
-    if name in known:
-        grandparent, _, last = parent.rpartition(".")
-        holder: Any = OmegaConf.select(composed, grandparent) if grandparent else composed
-        taken_from = OmegaConf.to_container(holder, resolve=False)[last]  # type: ignore[call-overload,index]
+    composed, parts = _composed_from_groups(), key.split(".")
+    depth = next((depth for depth, part in enumerate(parts) if part not in _keys(composed, parts[:depth])), None)
+    if depth is None:
+        parent = ".".join(parts[:-1])
+        holder: Any = OmegaConf.select(composed, ".".join(parts[:-2])) if parts[:-2] else composed
+        taken_from = OmegaConf.to_container(holder, resolve=False)[parts[-2]]  # type: ignore[call-overload,index]
         return f"{key} cannot be set because {parent} is taken from {taken_from}; set it there."
-    if not known:
-        return f"{key} is not a key of the configuration."
-    return f"{key} is not a key of {where}{did_you_mean(name, known)}; its keys are {', '.join(sorted(known))}."
+    where, known = ".".join(parts[:depth]) or "the configuration", _keys(composed, parts[:depth])
+    hint = _nearest_key(composed, parts, depth)
+    hint = f" (did you mean {hint}?)" if hint else ""
+    return f"{key} is not a key of {where}{hint}" + (f"; its keys are {', '.join(sorted(known))}." if known else ".")
+
+
+def _keys(composed: DictConfig, place: Sequence[str]) -> list[str]:
+    """The keys of the node at ``place``; none where a value stands."""
+    node: Any = OmegaConf.select(composed, ".".join(place)) if place else composed
+    return [str(key) for key in node] if isinstance(node, DictConfig) else []
+
+
+def _nearest_key(composed: DictConfig, parts: Sequence[str], depth: int) -> str:
+    """What ``parts`` from ``depth`` on were probably meant to be, as far as that is near; empty where nothing is."""
+    meant = list(parts[:depth])
+    for part in parts[depth:]:
+        known = _keys(composed, meant)
+        near = part if part in known else nearest(part, known if meant else [*known, *_groups_without_a_key(known)])
+        if near is None:
+            break
+        meant.append(near)
+    return ".".join(meant[depth:])
+
+
+def _groups_without_a_key(known: Sequence[str]) -> list[str]:
+    """How groups are chosen that the configuration has no key of: ``+experiment``, ``hydra/launcher``."""
+    added = [f"+{path.name}" for path in CONFIG_FOLDER.iterdir() if path.name not in known and any(path.glob("*.yaml"))]
+    return [*added, *(f"hydra/{path.name}" for path in (CONFIG_FOLDER / "hydra").iterdir())]
 
 
 def dead_end(error: InterpolationKeyError, composed: DictConfig) -> str:

@@ -71,8 +71,13 @@ def validate(model: type[Model], values: Mapping[str, Any], key: str = "") -> Mo
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """``' (did you mean X?)'`` for the nearest of ``choices``, or nothing."""
-    near = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    near = nearest(word, choices)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The one of ``choices`` that ``word`` was probably meant to be; None where none is near."""
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1)), None)
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel], key: str) -> str:

@@ -19,7 +19,7 @@ from wegeft.tables.cells import (
     open_cells,
     score_positions,
 )
-from wegeft.tables.commands import command, command_for_more_seeds
+from wegeft.tables.commands import command, command_for_more_seeds, explanations
 from wegeft.tables.comparisons import Contest, below_best, comparison_tables, hold
 from wegeft.tables.definition import Definition, Expected, Published, Section
 from wegeft.tables.joined import join
@@ -121,7 +121,7 @@ def _build(draft: _Draft, definition: Definition, section: Section, rows: Sequen
         about=about(definition, section, chosen),
         headings=columns,
         blocks=blocks,
-        notes=notes(definition, section, chosen, blocks),
+        notes=(*notes(definition, section, chosen, blocks), *explanations(draft.commands)),
         commands=tuple(draft.commands),
         primary=True,
     )
