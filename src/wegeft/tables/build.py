@@ -226,8 +226,8 @@ def _our_lines(definition: Definition, expected: Expected, rows: Sequence[OurRow
 def _missing(
     definition: Definition, section: Section, model: str, expected: Expected, rows: Sequence[OurRow]
 ) -> list[str]:
-    """Commands for the seeds that a complete row still lacks; none while the task is only planned."""
-    if definition.planned:
+    """Commands for the seeds that a complete row still lacks; none where it has no number or the task is planned."""
+    if definition.planned or not definition.seeds:
         return []
     # A trial on a few questions fills no cell: the whole run is still to be made, and the trial needs no more seeds.
     whole = [row for row in rows if not row.limited]

@@ -134,7 +134,7 @@ class Definition(Strict):
         extras: further columns, in order; ``seeds`` is always the last.
         backbones: every backbone that a section may name.
         left_out: backbones whose runs another definition shows.
-        seeds: seeds that a complete row has.
+        seeds: seeds that a complete row has; empty: nothing is known to be missing.
         sections: the declared sections, in order.
         derived_sections: whether records of an undeclared scale or protocol get a section of their own.
     """

@@ -15,6 +15,7 @@ from wegeft.tables.reproduction import Check, reproduction_table
 from wegeft.tables.rows import OurRow, make_rows
 from wegeft.tables.steps import step_tables
 from wegeft.tables.table import Table
+from wegeft.tables.undeclared import undeclared
 
 FORMS = {
     "md": markdown.render,
@@ -71,7 +72,7 @@ def make_tables(
     """The tables of every definition; a definition or published file that fails becomes a problem.
 
     Args:
-        rows: all rows; those of a task without a definition are in no table.
+        rows: all rows; those of a task without a definition get plain tables.
         paper: folder of published numbers.
         definitions: the families of tables.
         tasks: names of the tasks that exist.
@@ -80,15 +81,20 @@ def make_tables(
     problems: list[Problem] = []
     checks: list[Check] = []
     not_run = 0
-    for definition in definitions:
+    failed: set[str] = set()
+    plain_ones = undeclared(definitions, rows)
+    for definition in (*definitions, *plain_ones):
         try:
-            family = build_tables(settle_task(definition, tasks), rows, paper)
+            settled = definition if definition in plain_ones else settle_task(definition, tasks)
+            family = build_tables(settled, rows, paper)
         except UserError as error:
             problems.append(Problem(f"{definition.name}.yaml", str(error)))
+            failed.add(definition.task)
             continue
         tables += family.tables
         checks += family.checks
         not_run += family.not_run
+    problems += _homeless_rows([row for row in rows if row.key.task not in failed], tables)
     tables += [reproduction_table(checks, not_run), estimates_table(rows)]
     for path in sorted(RATIO_DEFINITIONS.glob("*.yaml")):
         try:
@@ -96,6 +102,20 @@ def make_tables(
         except UserError as error:
             problems.append(Problem(path.name, str(error)))
     return tables, problems + _homeless_scores(definitions, rows)
+
+
+def _homeless_rows(rows: Iterable[OurRow], tables: Iterable[Table]) -> list[Problem]:
+    """Rows that no definition takes, e.g. of a backbone that one leaves to another, which wants other scales."""
+    lines = (row for table in tables for block in table.blocks for row in block.rows)
+    shown = {identity for line in lines for identity in str(line.facts.get("run_ids", "")).split()}
+    problems = []
+    for row in rows:
+        if row.runs[0]["run_id"] not in shown:
+            key = row.key
+            place = f"task={key.task} scale={key.scale} protocol={key.protocol} model={key.model}"
+            message = f"no table takes {place} method={key.method} (seeds {', '.join(map(str, row.seeds))})."
+            problems.append(Problem(f"{row.runs[0]['run_id']}.json", message))
+    return problems
 
 
 def _homeless_scores(definitions: Sequence[Definition], rows: Iterable[OurRow]) -> list[Problem]:
