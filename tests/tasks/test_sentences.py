@@ -17,6 +17,7 @@ from wegeft.methods import build_method
 from wegeft.planning.show import describe
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
+from wegeft.tables.rows import make_rows
 from wegeft.tasks import build_task
 from wegeft.tasks.glue import SentencePair
 from wegeft.tasks.sentence_encoding import SentenceEncoder
@@ -91,6 +92,13 @@ def test_a_run_reports_the_half_that_chose_nothing(root: Path, tiny_roberta: Pat
     assert remarks["chosen_on"] == "half"
     assert remarks["chosen_epoch"] == 1 + remarks["metric_by_epoch"].index(max(remarks["metric_by_epoch"]))
     assert record["parameters"]["head"] == 32 * 32 + 32 + 32 * 2 + 2
+
+
+def test_a_search_scores_under_a_name_that_no_table_takes(root: Path, tiny_roberta: Path) -> None:
+    record = finished(root, tiny_roberta, "task=glue/rte", "method=none", "protocol.choose_epoch=search")
+    assert set(record["evaluation"]["scores"]) == {"rte/search"}
+    (row,) = make_rows([record])
+    assert row.held_out
 
 
 def test_the_published_way_reports_the_rows_that_chose(root: Path, tiny_roberta: Path) -> None:

@@ -68,7 +68,7 @@ def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) ->
     Raises:
         UserError: a published file is broken, or lacks a column or label that the definition names.
     """
-    mine = [row for row in rows if row.key.task == definition.task and row.key.model not in definition.left_out]
+    mine = [row for row in rows if _belongs(row, definition)]
     mine = join(mine, definition.counted) if definition.joined else mine
     sections = list(definition.sections)
     if definition.derived_sections:
@@ -83,6 +83,11 @@ def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) ->
         drafts.append(draft)
     checks = tuple(check for draft in drafts for check in draft.checks)
     return Family(tuple(tables), checks, sum(draft.not_run for draft in drafts))
+
+
+def _belongs(row: OurRow, definition: Definition) -> bool:
+    same = row.key.task == definition.task and row.held_out == definition.held_out
+    return same and row.key.model not in definition.left_out
 
 
 def _place(section: Section) -> tuple[str, str]:

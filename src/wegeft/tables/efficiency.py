@@ -114,9 +114,10 @@ def fullest(rows: Iterable[OurRow]) -> dict[str, OurRow]:
 
 
 def rows_of(section: EfficiencySection, rows: Iterable[OurRow]) -> list[OurRow]:
-    """The rows that ``section`` is about."""
+    """The rows that ``section`` is about, without those on validation rows."""
     place = (section.task, section.scale, section.protocol, section.model)
-    return [row for row in rows if (row.key.task, row.key.scale, row.key.protocol, row.key.model) == place]
+    found = (row for row in rows if (row.key.task, row.key.scale, row.key.protocol, row.key.model) == place)
+    return [row for row in found if not row.held_out]
 
 
 def efficiency_tables(definition: Efficiency, rows: Sequence[OurRow], paper: Path) -> list[Table]:

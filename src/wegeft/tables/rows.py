@@ -61,6 +61,11 @@ class OurRow:
     parts: tuple["OurRow", ...] = ()
 
     @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """Every record behind the row; of a joined one, those of all sets."""
+        return tuple(run for part in self.parts or (self,) for run in part.runs)
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config of the first run; the others differ in nothing that a row shows."""
         return self.runs[0]["config"]  # type: ignore[no-any-return]  # the schema says so
@@ -74,6 +79,11 @@ class OurRow:
     def scored(self) -> tuple[Record, ...]:
         """The finished runs."""
         return tuple(run for run in self.runs if run["status"] == "finished" and run["evaluation"])
+
+    @cached_property
+    def whole(self) -> tuple[Record, ...]:
+        """The finished runs that have a mean; of a joined row, the seeds that have every set."""
+        return tuple(run for run in self.scored if run["evaluation"]["mean"] is not None)
 
     @cached_property
     def broken(self) -> tuple[Record, ...]:
@@ -93,9 +103,7 @@ class OurRow:
     @cached_property
     def dirty(self) -> int:
         """How many runs were made from uncommitted code, or from code of which no commit is known."""
-        if self.parts:
-            return sum(part.dirty for part in self.parts)
-        states = [run["provenance"]["git"] for run in self.runs]
+        states = [run["provenance"]["git"] for run in self.records]
         return sum(state is None or state["dirty"] for state in states)
 
     def score(self, *subsets: str) -> Statistic | None:
@@ -106,13 +114,13 @@ class OurRow:
     @cached_property
     def mean(self) -> Statistic | None:
         """Over seeds, of the unweighted mean over subsets; a joined run that lacks some has none."""
-        return Statistic.of(run["evaluation"]["mean"] for run in self.scored if run["evaluation"]["mean"] is not None)
+        return Statistic.of(run["evaluation"]["mean"] for run in self.whole)
 
     def chance(self, subsets: Iterable[str]) -> float | None:
         """Unweighted mean over ``subsets`` of what guessing scores; None where one of them does not say."""
-        if not self.scored:
+        if not self.whole:
             return None
-        scores = self.scored[0]["evaluation"]["scores"]
+        scores = self.whole[0]["evaluation"]["scores"]
         levels = [scores.get(subset, {}).get("chance") for subset in subsets]
         known = [level for level in levels if level is not None]
         return statistics.fmean(known) if known and len(known) == len(levels) else None
@@ -134,7 +142,12 @@ class OurRow:
     @cached_property
     def partial(self) -> bool:
         """Whether any run was trained or scored on fewer rows than the sets, ours or the published, hold."""
-        return any(_is_partial(run) for run in self.runs)
+        return any(_is_partial(run) for run in self.records)
+
+    @cached_property
+    def held_out(self) -> bool:
+        """Whether it was scored on rows that choose hyper-parameters, which bear another name: ``birds/val``."""
+        return any(_is_held_out(run) for run in self.records)
 
 
 def make_rows(records: Iterable[Record]) -> list[OurRow]:
@@ -218,6 +231,11 @@ def _is_partial(run: Record) -> bool:
     )
     wanted = (run["config"]["task"].get("accept") or {}).get("rows")  # the recipe takes no more
     return run["data"]["train_examples"] < min(sum(training), wanted or math.inf) or any(fewer)
+
+
+def _is_held_out(run: Record) -> bool:
+    names = (run["evaluation"] or {}).get("scores") or run["data"]["test_examples"]
+    return all("/" in name for name in names)
 
 
 def _sort_key(key: Key) -> tuple[str, ...]:

@@ -11,16 +11,19 @@ from wegeft.tables.rows import OurRow
 
 
 def undeclared(definitions: Iterable[Definition], rows: Iterable[OurRow]) -> list[Definition]:
-    """A definition for every task of ``rows`` that none of ``definitions`` is about: a column per set, by name."""
-    known = {definition.task for definition in definitions}
-    groups: defaultdict[str, list[OurRow]] = defaultdict(list)
+    """A definition for every task of ``rows`` that none of ``definitions`` is about: a column per set, by name.
+
+    Runs that were scored on validation rows are a task of their own here: they choose, and are no results.
+    """
+    known = {(definition.task, definition.held_out) for definition in definitions}
+    groups: defaultdict[tuple[str, bool], list[OurRow]] = defaultdict(list)
     for row in rows:
-        if row.key.task not in known:
-            groups[row.key.task].append(row)
-    return [_plain(task, found) for task, found in sorted(groups.items())]
+        if (row.key.task, row.held_out) not in known:
+            groups[row.key.task, row.held_out].append(row)
+    return [_plain(task, held_out, found) for (task, held_out), found in sorted(groups.items())]
 
 
-def _plain(task: str, rows: Sequence[OurRow]) -> Definition:
+def _plain(task: str, held_out: bool, rows: Sequence[OurRow]) -> Definition:
     scores = [run["evaluation"]["scores"] for row in rows for run in row.scored]
     names = sorted({name for found in scores for name in found})
     metrics = sorted({score["metric"] for found in scores for score in found.values()})
@@ -28,9 +31,10 @@ def _plain(task: str, rows: Sequence[OurRow]) -> Definition:
     second = {name for name in names if "/" in name and name.partition("/")[0] in names}
     columns = [Column(subset=name, header=name, counted=name not in second) for name in names]
     return Definition(
-        name=task,
-        title=task,
+        name=f"{task}_validation" if held_out else task,
+        title=f"{task}, on validation rows: no results" if held_out else task,
         task=task,
+        held_out=held_out,
         metric=f"{' and '.join(metrics) or 'none, no run has finished'}, times 100",
         columns=tuple(columns) or (Column(subset=task, header=task),),
         mean_ranked=len({frozenset(found) for found in scores}) == 1,

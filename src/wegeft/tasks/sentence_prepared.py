@@ -68,11 +68,12 @@ class PreparedSentences:
         from wegeft.evaluation.sentences import evaluate_sentences
 
         subset, source = self._task.config.subset, self._task.source
+        name = f"{subset}/{self._rule}" if self._rule == "search" else subset  # no table takes what was chosen on
         return evaluate_sentences(
             model,
             self._encoder,
             self._report[: config.limit],
-            subset,
+            name,
             source.metric(),
             source.labels(),
             (self._task.chance() or {}).get(subset),
