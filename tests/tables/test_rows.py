@@ -126,6 +126,24 @@ def test_fewer_rows_than_published_is_partial() -> None:
     assert make_rows([limited])[0].partial
 
 
+def test_half_of_a_test_set_is_whole_where_the_protocol_reports_that_half() -> None:
+    def row(n: int, present: int = 500, published: int = 500) -> OurRow:
+        record = make_record(values={"rte": 0.5})
+        record["evaluation"]["scores"]["rte"]["n"] = n
+        record["data"] |= {
+            "test_examples": {"rte": present},
+            "expected_rows": {"rte/test": published},
+            "remarks": {"reported_rows": {"rte": 240}},
+        }
+        return make_rows([record])[0]
+
+    assert not row(240).partial
+    assert row(240).rankable
+    assert row(239).partial
+    assert row(239).limited
+    assert row(240, published=501).partial
+
+
 def test_order_does_not_matter() -> None:
     records = [_with(0.5, seed=seed, method=method) for seed in range(4) for method in ("lora", "dora")]
     expected = make_rows(records)

@@ -87,6 +87,7 @@ def test_a_run_reports_the_half_that_chose_nothing(root: Path, tiny_roberta: Pat
     assert score["metric"] == "accuracy"
     assert 0 < score["n"] < 16
     assert record["data"]["test_examples"] == {"rte": 16}
+    assert record["data"]["remarks"]["reported_rows"] == {"rte": score["n"]}
     remarks = record["data"]["remarks"]
     assert len(remarks["metric_by_epoch"]) == 3
     assert remarks["chosen_on"] == "half"
@@ -99,6 +100,7 @@ def test_a_search_scores_under_a_name_that_no_table_takes(root: Path, tiny_rober
     assert set(record["evaluation"]["scores"]) == {"rte/search"}
     (row,) = make_rows([record])
     assert row.held_out
+    assert not row.limited
 
 
 def test_the_published_way_reports_the_rows_that_chose(root: Path, tiny_roberta: Path) -> None:

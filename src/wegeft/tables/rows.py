@@ -127,9 +127,9 @@ class OurRow:
 
     @cached_property
     def limited(self) -> bool:
-        """Whether any run was scored on a part of the test set that it had (``evaluation.limit``)."""
+        """Whether any run was scored on a part of the rows that it was to report (``evaluation.limit``)."""
         return any(
-            score["n"] < run["data"]["test_examples"].get(subset, 0)
+            score["n"] < _reported(run, subset)
             for run in self.scored
             for subset, score in run["evaluation"]["scores"].items()
         )
@@ -226,11 +226,17 @@ def _is_partial(run: Record) -> bool:
     scores = (run["evaluation"] or {}).get("scores", {})
     present = run["data"]["test_examples"]
     fewer = (
-        score["n"] < max(expected.get(f"{subset}/test") or 0, present.get(subset, 0))
+        score["n"] < _reported(run, subset) or present.get(subset, score["n"]) < (expected.get(f"{subset}/test") or 0)
         for subset, score in scores.items()
     )
     wanted = (run["config"]["task"].get("accept") or {}).get("rows")  # the recipe takes no more
     return run["data"]["train_examples"] < min(sum(training), wanted or math.inf) or any(fewer)
+
+
+def _reported(run: Record, subset: str) -> int:
+    """Rows of ``subset`` that the run was to report: all that it had, unless its protocol chooses on some of them."""
+    rows: int = run["data"]["remarks"].get("reported_rows", run["data"]["test_examples"]).get(subset, 0)
+    return rows
 
 
 def _is_held_out(run: Record) -> bool:
