@@ -106,7 +106,8 @@ def test_a_search_scores_under_a_name_that_no_table_takes(root: Path, tiny_rober
 def test_the_published_way_reports_the_rows_that_chose(root: Path, tiny_roberta: Path) -> None:
     record = finished(root, tiny_roberta, "task=glue/stsb", "protocol=glue_v3", "evaluation.merge=false")
     score, remarks = record["evaluation"]["scores"]["stsb"], record["data"]["remarks"]
-    assert (score["metric"], score["n"], score["stderr"]) == ("pearson", 16, None)
+    assert (score["metric"], score["n"]) == ("pearson", 16)
+    assert 0 < score["stderr"] < 0.5
     assert score["value"] == pytest.approx(max(remarks["metric_by_epoch"]), abs=1e-5)
     samples = (Path("runs") / record["run_id"] / "samples.jsonl").read_text().splitlines()
     first = json.loads(samples[0])
