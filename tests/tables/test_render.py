@@ -191,6 +191,15 @@ def test_corrupt_records_cost_nothing_but_themselves(tmp_path: Path, capsys: pyt
     assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
 
 
+def test_a_second_record_of_one_seed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [make_record(make_config() | {"adapter": name}) for name in ("a", "b")]
+    folder = write_all(records, tmp_path / "records")
+    options = ["--records", str(folder), "--paper", str(PAPER), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(options) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("not used: ")]
+    assert "has the same recipe, data and seed (42)" in line
+
+
 def test_a_broken_published_file_costs_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paper = tmp_path / "paper"
     paper.mkdir()

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from wegeft.records.identity import digest, recipe_config
-from wegeft.records.store import Record
+from wegeft.records.store import Problem, Record
 
 _SET = "task.subset"
 # Where a run read its data is no part of a row; what it read is, through the content hashes.
@@ -151,19 +151,29 @@ class OurRow:
 
 
 def make_rows(records: Iterable[Record]) -> list[OurRow]:
-    """Rows sorted by key; within a row one run per seed.
+    """Rows sorted by key; within a row one run per seed, see :func:`rows_and_repeats`."""
+    return rows_and_repeats(records)[0]
 
-    Where several records have one seed (they differ in keys that no row depends on), the one with the
-    smallest run id stands for them; their scores are equal unless the code changed, and the hyper-parameter
-    appendix lists them all.
+
+def rows_and_repeats(records: Iterable[Record]) -> tuple[list[OurRow], list[Problem]]:
+    """Rows as of :func:`make_rows`, and the records that are in none because another of their row has their seed.
+
+    They differ in keys that no row depends on (two adapter files, say). The one with the smallest run id stands for
+    them all, as nothing tells which is meant.
     """
     groups: defaultdict[Key, dict[int, Record]] = defaultdict(dict)
+    repeats = []
     for record in sorted(records, key=lambda record: record["run_id"]):
-        groups[key_of(record)].setdefault(record["config"]["seed"], record)
-    return [
+        seed, identity = record["config"]["seed"], record["run_id"]
+        shown = groups[key_of(record)].setdefault(seed, record)["run_id"]
+        if shown != identity:
+            message = f"run {shown} has the same recipe, data and seed ({seed}), and the tables show that one."
+            repeats.append(Problem(f"{identity}.json", message))
+    rows = [
         OurRow(key, tuple(runs[seed] for seed in sorted(runs)))
         for key, runs in sorted(groups.items(), key=lambda item: _sort_key(item[0]))
     ]
+    return rows, repeats
 
 
 def key_of(record: Record) -> Key:

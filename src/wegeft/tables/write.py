@@ -12,7 +12,7 @@ from wegeft.tables.definition import DEFINITIONS, Definition, known_tasks, load_
 from wegeft.tables.efficiency import efficiency_tables, load_efficiency
 from wegeft.tables.estimates import estimates_table
 from wegeft.tables.reproduction import Check, reproduction_table
-from wegeft.tables.rows import OurRow, make_rows
+from wegeft.tables.rows import OurRow, rows_and_repeats
 from wegeft.tables.steps import step_tables
 from wegeft.tables.table import Table
 from wegeft.tables.undeclared import undeclared
@@ -46,10 +46,10 @@ def make_all(records_dir: Path, paper: Path, definitions: Path = DEFINITIONS, cu
     """
     records, problems = read_records(records_dir, curves)
     loaded = load_definitions(definitions)
-    rows = make_rows(records)
+    rows, repeats = rows_and_repeats(records)
     tables, more = make_tables(rows, paper, loaded, known_tasks())
     steps, unread = step_tables(records_dir.parent / REPORTS)
-    return Rendering((*tables, *steps), tuple(rows), tuple(loaded), (*problems, *more, *unread))
+    return Rendering((*tables, *steps), tuple(rows), tuple(loaded), (*problems, *repeats, *more, *unread))
 
 
 def render_all(
