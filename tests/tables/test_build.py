@@ -156,6 +156,25 @@ def test_a_trial_on_a_few_questions_fills_no_cell(commonsense: Definition) -> No
     assert f"python run.py -m method=dora {names} seed=43,44" in table.commands
 
 
+def _trial(record: dict[str, Any]) -> dict[str, Any]:
+    """``record``, but scored on a few questions."""
+    for score in record["evaluation"]["scores"].values():
+        score["n"] = 5
+    return record
+
+
+def test_a_trial_on_a_few_questions_is_in_no_contest(commonsense: Definition) -> None:
+    """The whole runs of a method are compared, though its trials have more seeds; a method of trials alone is not."""
+    records = [make_record(make_config(method, seed)) for method in ("lora", "dora") for seed in (42, 43)]
+    trials = [_trial(make_record(make_config("wegeft", seed))) for seed in (42, 43)]
+    trials += [_trial(make_record(make_config("lora", seed, warmup_ratio=0.1))) for seed in (42, 43, 44)]
+    tables = {table.name: table for table in build_tables(commonsense, make_rows([*records, *trials]), PAPER).tables}
+    (block,) = tables["commonsense_mini_pairs"].blocks
+    (label,) = {row.label for row in block.rows}
+    assert label == "lora − dora"
+    assert len(tables["commonsense_mini_wins"].headings) == 2
+
+
 def test_header_and_footnotes_say_what_holds(tables: dict[str, Table]) -> None:
     table = tables["commonsense_mini"]
     assert "Loss: on the answer only" in table.about

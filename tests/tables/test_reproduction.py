@@ -119,3 +119,16 @@ def test_the_test_set_error_is_that_of_all_seeds() -> None:
     check = _glue(0.01, 0.03)["CoLA"]
     half = 1.96 * math.sqrt(2 * (0.01**2 + 0.03**2) / 2) * 100
     assert (check.high - check.low) / 2 == pytest.approx(half, rel=1e-3)
+
+
+def test_a_trial_on_a_few_questions_reproduces_nothing() -> None:
+    records = []
+    for seed in (42, 43):
+        config = make_config("wegeft", seed, "llama3_8b", "paper", "v3")
+        config["method"] |= {"r": 64, "target_modules": ["q_proj", "v_proj"]}
+        record = make_record(config)
+        record["evaluation"]["scores"]["boolq"]["n"] = 20
+        records.append(record)
+    family = build_tables(load_definition(DEFINITIONS / "commonsense.yaml"), make_rows(records), PAPER)
+    assert family.checks == ()
+    assert family.not_run == 81

@@ -146,8 +146,9 @@ def _add_our_block(draft: _Draft, definition: Definition, section: Section, mode
         lines += own_lines
         draft.shown += [shown for line, row in zip(own_lines, found, strict=False) for shown in _parts(line.label, row)]
         draft.commands += _missing(definition, section, model, expected, found)
-        if found:
-            fullest = max(range(len(found)), key=lambda index: len(found[index].scored))
+        whole = [index for index, row in enumerate(found) if not row.limited]
+        if whole:
+            fullest = max(whole, key=lambda index: len(found[index].scored))
             entries.append((own_lines[fullest].label, found[fullest]))
     if not lines:
         return
@@ -199,9 +200,10 @@ def _check_against_published(
                 named = row.labels["backbone"] in backbone.published and _matches(row, published)
                 if not named or not wanted.items() <= row.labels.items():
                     continue
-                if not found:
+                whole = [ours for ours in found if not ours.limited]
+                if not whole:
                     draft.not_run += sum(column in row.values for column in columns)
-                for ours in found:
+                for ours in whole:
                     label = expected.label or expected.method
                     draft.checks += check_row(definition, section.title, backbone.header, label, ours, row)
 
