@@ -1,6 +1,7 @@
 """Rendering: Markdown of even shape, balanced LaTeX, readable CSV and JSON, and the same bytes every time."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -163,6 +164,27 @@ def test_tables_that_are_no_longer_made_are_removed(tmp_path: Path) -> None:
     render_all(records, PAPER, out)
     assert not list(out.glob("commonsense_small_v5.*"))
     assert (out / "mine.md").read_text() == "# my own notes"
+
+
+def test_a_full_disk_leaves_whole_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file is the old or the new one, none is half of either, and none is gone."""
+    records = write_all([make_record(make_config())], tmp_path / "records")
+    options = ["--records", str(records), "--paper", str(PAPER), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(options) == 0
+    old = _bytes(tmp_path / "out")
+    write_all([make_record(make_config(seed=43))], records)
+
+    def full(descriptor: int) -> None:
+        del descriptor
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    capsys.readouterr()
+    assert main(options) == 2
+    assert "could not be written (No space left on device)" in capsys.readouterr().err
+    assert _bytes(tmp_path / "out") == old
 
 
 def test_the_command_prints_our_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wegeft.errors import UserError
+from wegeft.files import write_atomically
 from wegeft.records.store import Problem, read_records
 from wegeft.tables import latex, markdown, plain
 from wegeft.tables.build import build_tables
@@ -57,12 +58,12 @@ def render_all(
 ) -> Rendering:
     """Write every table to ``out``; tables of an earlier rendering that no longer exist are removed."""
     rendering = make_all(records_dir, paper, definitions, curves)
-    out.mkdir(parents=True, exist_ok=True)
+    texts = {f"{table.name}.{form}": render(table) for table in rendering.tables for form, render in FORMS.items()} | {
+        INDEX: _index(rendering.tables)
+    }
+    for name, text in texts.items():
+        _write(out / name, text.encode())
     _remove_old(out, {table.name for table in rendering.tables})
-    for table in rendering.tables:
-        for form, render in FORMS.items():
-            _write(out / f"{table.name}.{form}", render(table))
-    _write(out / INDEX, _index(rendering.tables))
     return rendering
 
 
@@ -154,5 +155,7 @@ def _remove_old(out: Path, current: set[str]) -> None:
                 (out / f"{path.stem}.{form}").unlink(missing_ok=True)
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+def _write(path: Path, content: bytes) -> None:
+    """Put a file in place, whole; one that says the same is left alone, for flushing it to the disk takes longest."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)
