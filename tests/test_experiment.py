@@ -163,6 +163,19 @@ def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:
     assert len(batch["input_ids"]) == len(facts["examples"]) == config.training.batch_size
 
 
+def test_a_run_that_diverges_when_it_is_repeated_keeps_no_answers_of_the_one_before() -> None:
+    config = run_config(*SHORT, "method=full", "training.learning_rate=1e20", "training.max_grad_norm=null")
+    folder = Path("runs") / run_id(config.plain())
+    folder.mkdir(parents=True)
+    for name in ("samples.jsonl", "adapter.safetensors", "mine.txt"):
+        (folder / name).write_text("before")
+    with pytest.raises(SystemExit):
+        experiment.run(config)
+    assert {path.name for path in folder.iterdir()} >= {"mine.txt", evidence.FACTS}
+    assert not (folder / "samples.jsonl").exists()
+    assert not (folder / "adapter.safetensors").exists()
+
+
 def test_training_goes_on_from_its_own_checkpoints_only(capsys: pytest.CaptureFixture[str]) -> None:
     config = run_config(*SHORT)
     identity = run_id(config.plain())

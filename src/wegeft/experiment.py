@@ -19,6 +19,7 @@ from wegeft import console, lock, models
 from wegeft.config import LoggerConfig, RunConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.result import Evaluation
+from wegeft.evaluation.samples import SAMPLES
 from wegeft.evaluation.vllm_engine.check import check as check_vllm
 from wegeft.evaluation.vllm_engine.export import exported
 from wegeft.exits import DIVERGED
@@ -223,6 +224,9 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
         training, failure = _train(config, identity, method, prepared, provenance)
         if world.is_main and failure is None:
             adapter_file.save(method, folder / adapter_file.NAME)
+        elif world.is_main:
+            for name in (SAMPLES, adapter_file.NAME):  # of a run of this name that did not diverge
+                (folder / name).unlink(missing_ok=True)
     evaluation = _evaluate(config, method, prepared, folder) if failure is None else None
     resources = usage(folder, world)
     if not world.is_main:

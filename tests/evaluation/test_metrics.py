@@ -1,11 +1,12 @@
 """Metrics against scipy and by hand."""
 
 import random
+from statistics import pstdev
 
 import pytest
 from scipy.stats import pearsonr
 
-from wegeft.evaluation.metrics import METRICS, accuracy_of, matthews, pearson
+from wegeft.evaluation.metrics import METRICS, accuracy_of, correlation_error, matthews, pearson
 
 RANDOM = random.Random(0)
 LABELS = [(RANDOM.randint(0, 1), RANDOM.randint(0, 1)) for _ in range(200)]
@@ -46,3 +47,20 @@ def test_lengths_must_agree(function: object) -> None:
     assert callable(function)
     with pytest.raises(ValueError, match=r"zip\(\) argument 2 is longer"):
         function([1], [0, 1])
+
+
+def test_the_error_of_a_correlation_is_that_of_leaving_each_example_out() -> None:
+    """Of both metrics, for Matthews is the correlation of two labels; independent pairs have 1/√n."""
+    for pairs, metric in ((SCORES, pearson), (LABELS, matthews)):
+        related = [(left, left if number % 3 else right) for number, (left, right) in enumerate(pairs)]
+        for some in (pairs, related):
+            found = correlation_error(*zip(*some, strict=True))
+            left_out = [metric(*zip(*some[:i], *some[i + 1 :], strict=True)) for i in range(len(some))]
+            assert found == pytest.approx((len(some) - 1) ** 0.5 * pstdev(left_out), rel=0.03)
+    assert correlation_error(*zip(*LABELS, strict=True)) == pytest.approx(1 / len(LABELS) ** 0.5, rel=0.1)
+
+
+def test_a_constant_prediction_has_no_error() -> None:
+    assert correlation_error([1, 1, 1], [0, 1, 0]) is None
+    assert correlation_error([0, 1, 0], [1, 1, 1]) is None
+    assert correlation_error([0, 1, 0], [0, 1, 0]) == pytest.approx(0, abs=1e-9)

@@ -1,5 +1,7 @@
 """The report's text: deterministic, self-contained, and nothing from a record can act as markup."""
 
+import errno
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from tests.report.page import HOSTILE, RECORDS, make_page
 from tests.tables.world import PAPER, write_all
+from wegeft.report import __main__ as report
 from wegeft.report import content
 from wegeft.report.__main__ import main
 
@@ -101,3 +104,21 @@ def test_a_curve_fits_its_frame() -> None:
 def test_a_method_from_elsewhere_is_named_by_its_path() -> None:
     assert content.describe("mypackage.method.Method") == "mypackage.method.Method"
     assert content.describe("") == ""
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence_and_leaves_the_old_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report.html"
+    out.write_text("old")
+    (tmp_path / "records").mkdir()
+
+    def full(descriptor: int) -> None:
+        del descriptor
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(report, "render", lambda _: "new")  # drawing takes seconds
+    assert main(["--records", str(tmp_path / "records"), "--paper", str(PAPER), "--out", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"{out} could not be written (No space left on device)")
+    assert out.read_text() == "old"

@@ -156,6 +156,25 @@ def test_a_trial_on_a_few_questions_fills_no_cell(commonsense: Definition) -> No
     assert f"python run.py -m method=dora {names} seed=43,44" in table.commands
 
 
+def _trial(record: dict[str, Any]) -> dict[str, Any]:
+    """``record``, but scored on a few questions."""
+    for score in record["evaluation"]["scores"].values():
+        score["n"] = 5
+    return record
+
+
+def test_a_trial_on_a_few_questions_is_in_no_contest(commonsense: Definition) -> None:
+    """The whole runs of a method are compared, though its trials have more seeds; a method of trials alone is not."""
+    records = [make_record(make_config(method, seed)) for method in ("lora", "dora") for seed in (42, 43)]
+    trials = [_trial(make_record(make_config("wegeft", seed))) for seed in (42, 43)]
+    trials += [_trial(make_record(make_config("lora", seed, warmup_ratio=0.1))) for seed in (42, 43, 44)]
+    tables = {table.name: table for table in build_tables(commonsense, make_rows([*records, *trials]), PAPER).tables}
+    (block,) = tables["commonsense_mini_pairs"].blocks
+    (label,) = {row.label for row in block.rows}
+    assert label == "lora − dora"
+    assert len(tables["commonsense_mini_wins"].headings) == 2
+
+
 def test_header_and_footnotes_say_what_holds(tables: dict[str, Table]) -> None:
     table = tables["commonsense_mini"]
     assert "Loss: on the answer only" in table.about
@@ -308,3 +327,40 @@ def test_a_subset_without_a_column_is_reported() -> None:
     assert [problem.file for problem in problems] == [f"{record['run_id']}.json"]
     assert "renamed" in problems[0].message
     assert tables
+
+
+def _made(*records: dict[str, Any]) -> tuple[list[Table], list[str]]:
+    """All tables of ``records`` by the shipped definitions, and what could not be used."""
+    tables, problems = make_tables(make_rows(records), PAPER, load_definitions(), known_tasks())
+    return tables, [str(problem) for problem in problems]
+
+
+def test_a_task_without_a_definition_gets_a_plain_table() -> None:
+    records = [
+        make_record(make_config("lora", seed, task="riddles"), {"easy": 0.5, "hard": 0.3, "hard/strict": 0.2})
+        for seed in (1, 2)
+    ]
+    tables, problems = _made(*records, make_record(make_config("full", 1, task="riddles"), status="diverged"))
+    (table,) = [table for table in tables if table.name == "riddles_mini_clean"]
+    assert [row.label for row in _ours(table)] == ["full", "lora"]
+    texts = dict(
+        zip((heading.text for heading in table.headings), (c.text for c in _ours(table)[1].cells), strict=True)
+    )
+    assert (texts["easy"], texts["hard"], texts["hard/strict"]) == ("50.0 ± 0.0", "30.0 ± 0.0", "20.0 ± 0.0")
+    assert table.commands == ()
+    assert "Metric: accuracy, times 100" in table.about
+    assert problems == []
+
+
+def test_a_task_of_which_nothing_finished_gets_a_plain_table() -> None:
+    tables, problems = _made(make_record(make_config(task="riddles"), status="failed"))
+    assert "riddles_mini_clean" in {table.name for table in tables}
+    assert problems == []
+
+
+def test_a_row_that_no_definition_takes_is_named() -> None:
+    """The random mini backbone belongs to mini_backbones.yaml, which takes the mini scale alone."""
+    record = make_record(make_config("lora", 42, "mini_llama_random", "small"))
+    _, problems = _made(record)
+    place = "task=commonsense scale=small protocol=clean model=mini_llama_random"
+    assert problems == [f"{record['run_id']}.json: no table takes {place} method=lora (seeds 42)."]

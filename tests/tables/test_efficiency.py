@@ -15,8 +15,11 @@ from wegeft.tables.write import RATIO_DEFINITIONS
 DEFINITION = load_efficiency(RATIO_DEFINITIONS / "efficiency.yaml")
 
 
-def _record(method: str, trainable: int, seconds: float, memory: int, cpu: str = "A") -> dict[str, Any]:
-    record = make_record(make_config(method), {"boolq": 0.5 if method == "lora" else 0.4}, trainable=trainable)
+def _record(
+    method: str, trainable: int, seconds: float, memory: int, cpu: str = "A", seed: int = 42, **training: Any
+) -> dict[str, Any]:
+    config = make_config(method, seed, **training)
+    record = make_record(config, {"boolq": 0.5 if method == "lora" else 0.4}, trainable=trainable)
     record["training"] |= {"seconds": seconds, "tokens": 1000, "peak_memory_bytes": memory}
     record["provenance"]["hardware"]["cpu"] = cpu
     return record
@@ -47,6 +50,31 @@ def test_other_hardware_has_no_ratio_of_time_or_memory() -> None:
     texts = _texts(table, "wegeft")
     assert (texts["memory ×"], texts["time ×"]) == ("", "")
     assert texts["parameters ×"] == "0.250"
+
+
+def test_costs_of_different_machines_are_not_averaged() -> None:
+    """Those on the baseline's machine count where there are any, else those on the machine of most seeds."""
+    lora = [_record("lora", 2000, 10.0, 2**30, "A", seed) for seed in (1, 2)]
+    lora.append(_record("lora", 2000, 1000.0, 2**34, "B", 3))
+    wegeft = [_record("wegeft", 500, 900.0, 2**33, "B", seed) for seed in (1, 2)]
+    wegeft.append(_record("wegeft", 500, 15.0, 2**29, "A", 3))
+    red = [_record("red", 50, 40.0, 2**32, cpu, seed) for seed, cpu in ((1, "B"), (2, "C"), (3, "C"))]
+    red[0]["training"]["seconds"] = 400.0
+    table = _mini(*lora, *wegeft, *red)
+    texts = {name: _texts(table, name) for name in ("lora", "wegeft", "red")}
+    assert [texts[name]["tokens per second"] for name in texts] == ["100", "67", "25"]
+    assert [texts[name]["hardware"] for name in texts] == [f"{cpu}, threads: 2" for cpu in "AAC"]
+    assert [texts[name]["time ×"] for name in texts] == ["1.000", "1.500", ""]
+    assert texts["wegeft"]["memory ×"] == "0.500"
+
+
+def test_a_row_scored_on_a_part_of_its_test_sets_is_left_out() -> None:
+    trials = [_record("wegeft", 500, 15.0, 2**30, seed=seed, warmup_ratio=0.1) for seed in (1, 2)]
+    for record in trials:
+        record["evaluation"]["scores"]["boolq"] |= {"n": 5, "value": 1.0}
+        record["evaluation"]["mean"] = 1.0
+    table = _mini(_record("lora", 2000, 10.0, 2**30), _record("wegeft", 500, 15.0, 2**30), *trials)
+    assert _texts(table, "wegeft")["accuracy ×"] == "0.800"
 
 
 def test_without_a_baseline_there_are_no_ratios() -> None:

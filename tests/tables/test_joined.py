@@ -5,9 +5,11 @@ from typing import Any
 from tests.records.factory import make_config, make_record
 from tests.tables.world import PAPER
 from wegeft.tables.build import build_tables
+from wegeft.tables.cells import facts_of_our_row, seeds_text
 from wegeft.tables.definition import Definition, load_definitions
 from wegeft.tables.joined import join
 from wegeft.tables.rows import OurRow, make_rows
+from wegeft.tables.undeclared import undeclared
 
 SUBSETS = ("sst2", "mrpc", "cola", "qnli", "rte", "stsb")
 
@@ -87,3 +89,61 @@ def test_a_row_counts_the_uncommitted_code_of_every_subset() -> None:
     records[-1]["provenance"]["git"]["dirty"] = True
     (row,) = join(make_rows(records), SUBSETS)
     assert row.dirty == 1
+
+
+def test_runs_on_validation_rows_are_no_results() -> None:
+    """Neither a score, nor a diverged seed of a search, nor its rows count among those of the test sets."""
+    results = [run_on(subset, 42, 0.5) for subset in SUBSETS]
+    chosen_on = [run_on("rte", 42, 0.9), run_on("cola", 42, 0.1, "diverged")]
+    for run in chosen_on:
+        run["config"]["task"]["test_split"] = "val"
+        run["data"] |= {"test_examples": {}, "hashes": {"rte/val": "e" * 64}}
+        if run["evaluation"]:
+            run["evaluation"]["scores"] = {"rte/val": run["evaluation"]["scores"]["rte"]}
+    rows = make_rows([*results, *chosen_on])
+    table = build_tables(glue(), rows, PAPER).tables[0]
+    (ours,) = [row for block in table.blocks for row in block.rows if row.kind == "ours"]
+    assert ours.cells[-1].text == "1"
+    assert set(ours.facts["run_ids"].split()) == {run["run_id"] for run in results}
+    (plain,) = undeclared(load_definitions(), rows)
+    table = build_tables(plain, rows, PAPER).tables[0]
+    assert (table.name, table.title) == ("glue_validation_paper_glue_v3", "glue, on validation rows: no results")
+    assert sum(row.kind == "ours" for block in table.blocks for row in block.rows) == 2
+
+
+def test_seeds_count_where_every_set_is_there() -> None:
+    (row,) = join(rows(("rte", 43)), SUBSETS)
+    assert seeds_text(row) == "1 of 2 (43 on some of the sets)"
+    facts = facts_of_our_row(row)
+    assert facts["finished_seeds"] == "42"
+    assert len(facts["run_ids"].split()) == 11
+
+
+def test_training_and_code_of_every_set_count() -> None:
+    records = [run_on(subset, 42, 0.5) for subset in SUBSETS]
+    records[3]["training"]["diverging"] = True
+    records[4]["provenance"]["git"]["commit"] = "f" * 40
+    (row,) = join(make_rows(records), SUBSETS)
+    assert seeds_text(row) == "1 (42 got worse in training)"
+    assert facts_of_our_row(row)["commits"] == f"{'0' * 40} {'f' * 40}"
+    assert row.runs[0]["training"] is None
+    assert "provenance" not in row.runs[0]
+
+
+def test_one_set_with_fewer_rows_makes_the_whole_row_partial() -> None:
+    """Rows that one set has too few of are not made up for by the rows of another."""
+    records = [run_on(subset, 42, 0.5) for subset in SUBSETS]
+    for record in records:
+        record["data"]["expected_rows"] = {f"{next(iter(record['data']['test_examples']))}/train": 4000}
+    records[0]["data"]["train_examples"] = 3000
+    records[1]["data"]["train_examples"] = 5000
+    (row,) = join(make_rows(records), SUBSETS)
+    assert row.partial
+
+
+def test_the_normalisation_of_every_set_is_said() -> None:
+    records = [run_on(subset, 42, 0.5) for subset in SUBSETS]
+    for record, mean in zip(records, (0.5, 0.5, 0.5, 0.5, 0.5, 0.25), strict=True):
+        record["config"]["task"]["normalisation"] = {"mean": [mean], "std": [1.0]}
+    about = build_tables(glue(), make_rows(records), PAPER).tables[0].about
+    assert "Images normalised by: mean 0.25 and deviation 1 and mean 0.5 and deviation 1" in about

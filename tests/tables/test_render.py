@@ -1,6 +1,7 @@
 """Rendering: Markdown of even shape, balanced LaTeX, readable CSV and JSON, and the same bytes every time."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -165,6 +166,27 @@ def test_tables_that_are_no_longer_made_are_removed(tmp_path: Path) -> None:
     assert (out / "mine.md").read_text() == "# my own notes"
 
 
+def test_a_full_disk_leaves_whole_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file is the old or the new one, none is half of either, and none is gone."""
+    records = write_all([make_record(make_config())], tmp_path / "records")
+    options = ["--records", str(records), "--paper", str(PAPER), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(options) == 0
+    old = _bytes(tmp_path / "out")
+    write_all([make_record(make_config(seed=43))], records)
+
+    def full(descriptor: int) -> None:
+        del descriptor
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    capsys.readouterr()
+    assert main(options) == 2
+    assert "could not be written (No space left on device)" in capsys.readouterr().err
+    assert _bytes(tmp_path / "out") == old
+
+
 def test_the_command_prints_our_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = write_all(awkward_records(), tmp_path / "records")
     code = main(["--records", str(records), "--paper", str(PAPER), "--out", str(tmp_path / "out")])
@@ -189,6 +211,15 @@ def test_corrupt_records_cost_nothing_but_themselves(tmp_path: Path, capsys: pyt
     assert lines[-2].startswith("not used: torn.json: is not JSON")
     assert lines[-1].startswith("not used: wrong.json: the record breaks the schema")
     assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
+
+
+def test_a_second_record_of_one_seed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [make_record(make_config() | {"adapter": name}) for name in ("a", "b")]
+    folder = write_all(records, tmp_path / "records")
+    options = ["--records", str(folder), "--paper", str(PAPER), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(options) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("not used: ")]
+    assert "has the same recipe, data and seed (42)" in line
 
 
 def test_a_broken_published_file_costs_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

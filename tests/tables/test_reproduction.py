@@ -92,3 +92,43 @@ def test_the_summary_counts_every_verdict() -> None:
         "not run: 7",
     )
     assert len(table.blocks[0].rows) == 4
+
+
+def _glue(*errors: float | None) -> dict[str, Check]:
+    """WeGeFT on RoBERTa base, a seed per error of its CoLA score."""
+    records = []
+    for seed, error in enumerate(errors):
+        config = make_config("wegeft", seed, "roberta_base", "paper", "glue_v3", task="glue")
+        config["task"]["subset"] = "cola"
+        config["method"]["r"] = 32
+        record = make_record(config, {"cola": 0.6})
+        record["evaluation"]["scores"]["cola"]["stderr"] = error
+        record["data"]["test_examples"] = {"cola": 500}
+        records.append(record)
+    family = build_tables(load_definition(DEFINITIONS / "glue.yaml"), make_rows(records), PAPER)
+    return {check.column: check for check in family.checks}
+
+
+def test_an_error_that_is_not_known_is_not_zero() -> None:
+    check = _glue(0.02, None)["CoLA"]
+    assert (check.low, check.high) == (-math.inf, math.inf)
+    assert check.verdict == "undecided"
+
+
+def test_the_test_set_error_is_that_of_all_seeds() -> None:
+    check = _glue(0.01, 0.03)["CoLA"]
+    half = 1.96 * math.sqrt(2 * (0.01**2 + 0.03**2) / 2) * 100
+    assert (check.high - check.low) / 2 == pytest.approx(half, rel=1e-3)
+
+
+def test_a_trial_on_a_few_questions_reproduces_nothing() -> None:
+    records = []
+    for seed in (42, 43):
+        config = make_config("wegeft", seed, "llama3_8b", "paper", "v3")
+        config["method"] |= {"r": 64, "target_modules": ["q_proj", "v_proj"]}
+        record = make_record(config)
+        record["evaluation"]["scores"]["boolq"]["n"] = 20
+        records.append(record)
+    family = build_tables(load_definition(DEFINITIONS / "commonsense.yaml"), make_rows(records), PAPER)
+    assert family.checks == ()
+    assert family.not_run == 81

@@ -8,7 +8,7 @@ import pytest
 
 from tests.records.factory import SUBSETS, make_config, make_record
 from wegeft.tables.cells import seeds_text
-from wegeft.tables.rows import OurRow, Statistic, differing_settings, make_rows
+from wegeft.tables.rows import OurRow, Statistic, differing_settings, make_rows, rows_and_repeats
 
 
 def _with(value: float, **config: Any) -> dict[str, Any]:
@@ -58,6 +58,16 @@ def test_an_adapter_from_elsewhere_is_another_row_whatever_its_file_is_called() 
     rows = sorted(make_rows(records), key=lambda row: len(row.runs))
     assert [row.seeds for row in rows] == [(42,), (42, 43)]
     assert sorted(differing_settings(rows).values()) == ["", "adapter=given"]
+
+
+def test_a_second_record_of_one_row_and_seed_is_named() -> None:
+    records = [make_record(make_config(seed=seed) | {"adapter": name}) for seed, name in ((1, "a"), (1, "b"), (2, "c"))]
+    first, second = sorted(record["run_id"] for record in records[:2])
+    (row,), repeats = rows_and_repeats(records)
+    assert [run["run_id"] for run in row.runs] == [first, records[2]["run_id"]]
+    assert [str(problem) for problem in repeats] == [
+        f"{second}.json: run {first} has the same recipe, data and seed (1), and the tables show that one."
+    ]
 
 
 def test_where_the_data_lies_makes_no_row() -> None:
@@ -124,6 +134,24 @@ def test_fewer_rows_than_published_is_partial() -> None:
     limited = make_record()
     limited["evaluation"]["scores"]["boolq"]["n"] = 20
     assert make_rows([limited])[0].partial
+
+
+def test_half_of_a_test_set_is_whole_where_the_protocol_reports_that_half() -> None:
+    def row(n: int, present: int = 500, published: int = 500) -> OurRow:
+        record = make_record(values={"rte": 0.5})
+        record["evaluation"]["scores"]["rte"]["n"] = n
+        record["data"] |= {
+            "test_examples": {"rte": present},
+            "expected_rows": {"rte/test": published},
+            "remarks": {"reported_rows": {"rte": 240}},
+        }
+        return make_rows([record])[0]
+
+    assert not row(240).partial
+    assert row(240).rankable
+    assert row(239).partial
+    assert row(239).limited
+    assert row(240, published=501).partial
 
 
 def test_order_does_not_matter() -> None:

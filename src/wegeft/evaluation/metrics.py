@@ -32,6 +32,20 @@ def pearson(predicted: Sequence[float], gold: Sequence[float]) -> float:
     return math.fsum(x * y for x, y in zip(left, right, strict=True)) / scale if scale else 0.0
 
 
+def correlation_error(predicted: Sequence[float], gold: Sequence[float]) -> float | None:
+    """Standard error of :func:`pearson`, and so of :func:`matthews`, over the examples; None where a side is constant.
+
+    The infinitesimal jackknife (Efron, 1982): the deviation of the examples' influences on r, which are
+    xy - r (x² + y²) / 2 in standard units, over √n. It asks for no distribution.
+    """
+    left, right = _standard(predicted), _standard(gold)
+    if left is None or right is None:
+        return None
+    r, n = math.fsum(x * y for x, y in zip(left, right, strict=True)) / len(left), len(left)
+    influences = (x * y - r * (x * x + y * y) / 2 for x, y in zip(left, right, strict=True))
+    return math.sqrt(math.fsum(value * value for value in influences) / (n * (n - 1)))
+
+
 def pass_at_k(tried: int, passed: int, k: int) -> float:
     """Chance that at least one of ``k`` answers drawn from ``tried`` without replacement is among the ``passed``.
 
@@ -45,6 +59,13 @@ def pass_at_k(tried: int, passed: int, k: int) -> float:
 def _centred(values: Sequence[float]) -> list[float]:
     mean = fmean(values)
     return [value - mean for value in values]
+
+
+def _standard(values: Sequence[float]) -> list[float] | None:
+    """``values`` with mean 0 and deviation 1; None of equal values."""
+    centred = _centred(values)
+    deviation = math.sqrt(fmean(value * value for value in centred))
+    return [value / deviation for value in centred] if deviation else None
 
 
 METRICS: Mapping[Metric, Callable[[Sequence[float], Sequence[float]], float]] = {

@@ -19,7 +19,7 @@ class Score:
         subset: test set; ``AQuA/strict`` is the score of the second extraction rule ``strict`` on AQuA.
         metric: what is measured, e.g. ``accuracy``.
         value: the number, from 0 to 1 for an accuracy.
-        stderr: standard error of ``value`` over the questions; None where it is not a mean over them.
+        stderr: standard error of ``value`` over the questions; None where it is not known.
         n: questions.
         chance: expected value of guessing, None if unknown.
     """

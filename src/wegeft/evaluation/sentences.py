@@ -14,7 +14,7 @@ from wegeft.evaluation.batch_size import BatchSize
 from wegeft.evaluation.config import EvaluationConfig
 from wegeft.evaluation.generate import batches
 from wegeft.evaluation.journal import Answer, Journal, fingerprint, keep
-from wegeft.evaluation.metrics import METRICS, Metric
+from wegeft.evaluation.metrics import METRICS, Metric, correlation_error
 from wegeft.evaluation.result import Evaluation, Score, accuracy
 from wegeft.evaluation.rounds import answer_all
 from wegeft.evaluation.samples import Sample
@@ -102,8 +102,9 @@ def evaluate_sentences(
     samples = [_sample(subset, e, value, labels) for e, value in zip(examples, predicted, strict=True)]
     if metric == "accuracy":
         score = accuracy(subset, [sample.score == 1.0 for sample in samples], chance)
-    else:  # no mean over examples, so no standard error of one
-        score = Score(subset, metric, measure(metric, predicted, examples), None, len(examples), chance)
+    else:
+        error = correlation_error(predicted, [example.pair.label for example in examples])
+        score = Score(subset, metric, measure(metric, predicted, examples), error, len(examples), chance)
     return Evaluation(
         scores={subset: score},
         mean=score.value,

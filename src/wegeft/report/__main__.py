@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wegeft.errors import UserError
+from wegeft.files import write_atomically
 from wegeft.report import content
 from wegeft.tables.write import Rendering, make_all
 
@@ -28,12 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not getattr(options, name).is_dir():
                 raise UserError(f"--{name}={getattr(options, name)} is not a folder.")
         rendering = make_all(options.records, options.paper, curves=True)
+        page = render(rendering)
+        write_atomically(options.out, page.encode())
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    page = render(rendering)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(page, encoding="utf-8", newline="\n")
     print(f"{options.out} written ({len(page) / 1e6:.1f} MB)", file=sys.stderr)
     for problem in rendering.problems:
         print(f"not used: {problem}", file=sys.stderr)

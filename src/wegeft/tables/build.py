@@ -68,7 +68,7 @@ def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) ->
     Raises:
         UserError: a published file is broken, or lacks a column or label that the definition names.
     """
-    mine = [row for row in rows if row.key.task == definition.task and row.key.model not in definition.left_out]
+    mine = [row for row in rows if _belongs(row, definition)]
     mine = join(mine, definition.counted) if definition.joined else mine
     sections = list(definition.sections)
     if definition.derived_sections:
@@ -83,6 +83,11 @@ def build_tables(definition: Definition, rows: Iterable[OurRow], paper: Path) ->
         drafts.append(draft)
     checks = tuple(check for draft in drafts for check in draft.checks)
     return Family(tuple(tables), checks, sum(draft.not_run for draft in drafts))
+
+
+def _belongs(row: OurRow, definition: Definition) -> bool:
+    same = row.key.task == definition.task and row.held_out == definition.held_out
+    return same and row.key.model not in definition.left_out
 
 
 def _place(section: Section) -> tuple[str, str]:
@@ -141,8 +146,9 @@ def _add_our_block(draft: _Draft, definition: Definition, section: Section, mode
         lines += own_lines
         draft.shown += [shown for line, row in zip(own_lines, found, strict=False) for shown in _parts(line.label, row)]
         draft.commands += _missing(definition, section, model, expected, found)
-        if found:
-            fullest = max(range(len(found)), key=lambda index: len(found[index].scored))
+        whole = [index for index, row in enumerate(found) if not row.limited]
+        if whole:
+            fullest = max(whole, key=lambda index: len(found[index].scored))
             entries.append((own_lines[fullest].label, found[fullest]))
     if not lines:
         return
@@ -194,9 +200,10 @@ def _check_against_published(
                 named = row.labels["backbone"] in backbone.published and _matches(row, published)
                 if not named or not wanted.items() <= row.labels.items():
                     continue
-                if not found:
+                whole = [ours for ours in found if not ours.limited]
+                if not whole:
                     draft.not_run += sum(column in row.values for column in columns)
-                for ours in found:
+                for ours in whole:
                     label = expected.label or expected.method
                     draft.checks += check_row(definition, section.title, backbone.header, label, ours, row)
 
@@ -226,8 +233,8 @@ def _our_lines(definition: Definition, expected: Expected, rows: Sequence[OurRow
 def _missing(
     definition: Definition, section: Section, model: str, expected: Expected, rows: Sequence[OurRow]
 ) -> list[str]:
-    """Commands for the seeds that a complete row still lacks; none while the task is only planned."""
-    if definition.planned:
+    """Commands for the seeds that a complete row still lacks; none where it has no number or the task is planned."""
+    if definition.planned or not definition.seeds:
         return []
     # A trial on a few questions fills no cell: the whole run is still to be made, and the trial needs no more seeds.
     whole = [row for row in rows if not row.limited]

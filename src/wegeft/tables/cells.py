@@ -99,7 +99,7 @@ def score_cell(definition: Definition, score: Statistic | None) -> Cell:
 def facts_of_our_row(row: OurRow) -> dict[str, Any]:
     """What the CSV and JSON forms say beyond the printed columns."""
     parameters = row.runs[0]["parameters"]
-    states = [run["provenance"]["git"] for run in row.runs]
+    states = [run["provenance"]["git"] for run in row.records]
     commits = {state["commit"] if state else "unknown" for state in states}
     return {
         "method": row.key.method,
@@ -109,25 +109,25 @@ def facts_of_our_row(row: OurRow) -> dict[str, Any]:
         "denominator_backbone": parameters["denominators"]["backbone"],
         "denominator_backbone_plus_adapter": parameters["denominators"]["backbone_plus_adapter"],
         "percent_backbone_plus_adapter": f"{parameters['percent']['backbone_plus_adapter']:.4f}",
-        "finished_seeds": " ".join(str(run["config"]["seed"]) for run in row.scored),
+        "finished_seeds": " ".join(str(run["config"]["seed"]) for run in row.whole),
         "failed_seeds": " ".join(str(run["config"]["seed"]) for run in row.broken),
         "dirty_runs": row.dirty,
         "commits": " ".join(sorted(commits)),
         "data": row.key.data,
         "recipe": row.key.recipe,
-        "run_ids": " ".join(run["run_id"] for part in row.parts or (row,) for run in part.runs),
+        "run_ids": " ".join(run["run_id"] for run in row.records),
     }
 
 
 def seeds_text(row: OurRow) -> str:
-    """How many seeds finished, and which did not."""
-    text = str(len(row.scored))
-    if row.broken:
-        ends = ", ".join(f"{run['config']['seed']} {run['status']}" for run in row.broken)
-        text = f"{len(row.scored)} of {len(row.runs)} ({ends})"
-    worse = [str(run["config"]["seed"]) for run in row.scored if (run["training"] or {}).get("diverging")]
+    """How many seeds finished, and which did not or, of a joined row, lack some of the sets."""
+    ends = [f"{run['config']['seed']} {run['status']}" for run in row.broken]
+    ends += [f"{run['config']['seed']} on some of the sets" for run in row.scored if run["evaluation"]["mean"] is None]
+    text = f"{len(row.whole)} of {len(row.runs)} ({', '.join(ends)})" if ends else str(len(row.whole))
+    finished = [run for run in row.records if run["status"] == "finished"]
+    worse = sorted({run["config"]["seed"] for run in finished if (run["training"] or {}).get("diverging")})
     if worse:
-        text += f" ({', '.join(worse)} got worse in training)"
+        text += f" ({', '.join(map(str, worse))} got worse in training)"
     if row.dirty:
         text += f" ({row.dirty} of them †)"
     return text

@@ -87,7 +87,8 @@ _PAIR_NOTE = (
     "share of seeds that were right for more, the sign test where all questions differ alike. It asks whether these "
     "trained models differ. On the mean the pairs are "
     "seeds, and a paired t-test asks whether the methods differ when they are trained again; with three seeds it "
-    "detects only large differences. Where a method has several recipes, the one with most finished seeds is compared."
+    "detects only large differences. Where a method has several recipes, the one with most finished seeds is compared; "
+    "one that was scored on a part of its test sets never is."
 )
 
 

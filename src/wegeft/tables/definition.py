@@ -124,6 +124,7 @@ class Definition(Strict):
         title: caption of sections that no one declared.
         task: name of the task whose records belong here.
         joined: every subset is a task of its own (``task=TASK/SUBSET``); a row joins the runs of one method on them.
+        held_out: it shows runs that were scored on validation rows, and no others.
         planned: the task is not built yet; only published rows and open cells can be shown.
         metric: what the numbers are, for the header.
         factor: what a recorded score is multiplied by for printing (100: fractions as percentages).
@@ -134,7 +135,7 @@ class Definition(Strict):
         extras: further columns, in order; ``seeds`` is always the last.
         backbones: every backbone that a section may name.
         left_out: backbones whose runs another definition shows.
-        seeds: seeds that a complete row has.
+        seeds: seeds that a complete row has; empty: nothing is known to be missing.
         sections: the declared sections, in order.
         derived_sections: whether records of an undeclared scale or protocol get a section of their own.
     """
@@ -143,6 +144,7 @@ class Definition(Strict):
     title: str
     task: str
     joined: bool = False
+    held_out: bool = False
     planned: bool = False
     metric: str
     factor: float = 100.0

@@ -4,6 +4,7 @@ Costs are compared on one machine only: a row that ran on other hardware than th
 time. Does not: measure, or model what was not measured (``mode=plan`` does).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from statistics import fmean
 import yaml
 
 from wegeft.errors import UserError
+from wegeft.records.store import Record
 from wegeft.schema import Strict, validate
 from wegeft.tables.published import PublishedRow, load_published
 from wegeft.tables.rows import OurRow
@@ -61,7 +63,7 @@ class Efficiency(Strict):
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over the finished seeds of one row; None where it was not measured."""
+    """Means over the finished seeds of one row, of memory and time over those on ``hardware``; None: not measured."""
 
     parameters: int
     memory: float | None
@@ -88,19 +90,27 @@ def load_efficiency(path: Path) -> Efficiency:
         raise UserError(f"{path.name}: {error}") from error
 
 
-def cost_of(row: OurRow) -> Cost:
-    """What ``row`` cost."""
-    trained = [run["training"] for run in row.scored if run["training"]]
+def cost_of(row: OurRow, hardware: str = "") -> Cost:
+    """What ``row`` cost on ``hardware`` or, if none of its seeds ran there, on that of most; the first of equals."""
+    by_machine: defaultdict[str, list[Record]] = defaultdict(list)
+    for run in row.scored:
+        by_machine[_hardware(run)].append(run)
+    machine = hardware if hardware in by_machine else max(sorted(by_machine), key=lambda name: len(by_machine[name]))
+    trained = [run["training"] for run in by_machine[machine] if run["training"]]
     seconds = [part["seconds"] / part["tokens"] for part in trained if part["tokens"]]
     memory = [part["peak_memory_bytes"] for part in trained if part["peak_memory_bytes"]]
-    machine = row.runs[0]["provenance"]["hardware"]
     return Cost(
         parameters=row.runs[0]["parameters"]["trainable"],
         memory=fmean(memory) if memory else None,
         seconds_per_token=fmean(seconds) if seconds else None,
         score=row.mean.mean if row.mean else None,
-        hardware=", ".join(machine["gpus"]) or f"{machine['cpu']}, threads: {machine['threads']}",
+        hardware=machine,
     )
+
+
+def _hardware(run: Record) -> str:
+    machine = run["provenance"]["hardware"]
+    return ", ".join(machine["gpus"]) or f"{machine['cpu']}, threads: {machine['threads']}"
 
 
 def fullest(rows: Iterable[OurRow]) -> dict[str, OurRow]:
@@ -114,9 +124,10 @@ def fullest(rows: Iterable[OurRow]) -> dict[str, OurRow]:
 
 
 def rows_of(section: EfficiencySection, rows: Iterable[OurRow]) -> list[OurRow]:
-    """The rows that ``section`` is about."""
+    """The rows that ``section`` is about, without those on validation rows or a part of the test sets."""
     place = (section.task, section.scale, section.protocol, section.model)
-    return [row for row in rows if (row.key.task, row.key.scale, row.key.protocol, row.key.model) == place]
+    found = (row for row in rows if (row.key.task, row.key.scale, row.key.protocol, row.key.model) == place)
+    return [row for row in found if not row.held_out and not row.limited]
 
 
 def efficiency_tables(definition: Efficiency, rows: Sequence[OurRow], paper: Path) -> list[Table]:
@@ -126,8 +137,8 @@ def efficiency_tables(definition: Efficiency, rows: Sequence[OurRow], paper: Pat
 
 def _table(definition: Efficiency, section: EfficiencySection, rows: Sequence[OurRow], paper: Path) -> Table:
     chosen = fullest(rows)
-    base = chosen.get(definition.baseline)
-    lines = [_our_line(row, cost_of(base) if base else None) for _, row in sorted(chosen.items())]
+    base = cost_of(chosen[definition.baseline]) if definition.baseline in chosen else None
+    lines = [_our_line(row, base) for _, row in sorted(chosen.items())]
     blocks = [Block(f"{section.header} — run by this suite", tuple(lines))] if lines else []
     if section.published:
         published = load_published(paper / section.published.file)
@@ -145,13 +156,13 @@ def _table(definition: Efficiency, section: EfficiencySection, rows: Sequence[Ou
 
 _NOTE = (
     "× divides by {baseline} of the same backbone, task, scale and protocol. Time is training time per token. Memory "
-    "and time are compared on equal hardware only; memory on a CPU is the process's resident set. † run from code "
-    "with uncommitted changes, or whose commit is not known."
+    "and time are those of the seeds on the hardware named, and compared on equal hardware only; memory on a CPU is "
+    "the process's resident set. † run from code with uncommitted changes, or whose commit is not known."
 )
 
 
 def _our_line(row: OurRow, base: Cost | None) -> Row:
-    cost = cost_of(row)
+    cost = cost_of(row, base.hardware if base else "")
     ratios = cost.ratios(base) if base else (None,) * len(RATIOS)
     cells = (
         *(Cell("" if ratio is None else f"{ratio:.3f}") for ratio in ratios),

@@ -50,12 +50,16 @@ def _subsets(row: OurRow) -> set[str]:
 
 
 def _run(runs: Sequence[Record], counted: Sequence[str]) -> Record:
-    """The runs of one seed as one record: the first, with the scores and the data of all."""
+    """The runs of one seed as one record, with the scores and the data of all.
+
+    How each was trained, and by which code on which machine, is said by the row's parts alone.
+    """
     first = runs[0]
     broken = [run for run in runs if run["status"] != "finished"]
     evaluations = [run["evaluation"] for run in runs if run["evaluation"]]
     return {
-        **first,
+        **{name: value for name, value in first.items() if name != "provenance"},
+        "training": None,
         "status": broken[0]["status"] if broken else "finished",
         "error": broken[0]["error"] if broken else None,
         "data": _merged(run["data"] for run in runs),

@@ -11,6 +11,7 @@ from wegeft.tables.table import Block
 def about(definition: Definition, section: Section, rows: Sequence[OurRow]) -> tuple[str, ...]:
     """Scale, protocol, loss mask, metric, extraction rule and what images are normalised by, as the records say."""
     facts = [f"Scale: {section.scale}", f"Protocol: {section.protocol}", f"Metric: {definition.metric}"]
+    rows = [part for row in rows for part in row.parts or (row,)]
     masks = _distinct(_mask(row) for row in rows)
     extractors = _distinct(_extractor(row) for row in rows)
     facts += [f"Loss: {' and '.join(masks)}"] if masks else []

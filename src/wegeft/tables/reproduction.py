@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from wegeft.tables.definition import Definition
@@ -22,11 +23,11 @@ SEEDS_NEEDED = 2
 
 RULE = (
     "The difference is ours minus published. Its variance adds that of our mean over seeds (s²/n), the test-set "
-    "variance of our score and the test-set variance of the published one for as many questions; the interval is 95 % "
-    "of Student's t with Welch and Satterthwaite's degrees of freedom. That both used the same questions is not "
-    "credited, which widens it. Verdict, the first that holds: n too small, fewer than "
-    f"{SEEDS_NEEDED} finished seeds; reproduced, the whole interval within ± {MARGIN:g} point; below or above, the "
-    "whole interval on one side of zero; else undecided."
+    "variance of our score (averaged over the seeds) and the test-set variance of the published one for as many "
+    "questions; the interval is 95 % of Student's t with Welch and Satterthwaite's degrees of freedom, and empty where "
+    "a record does not hold the error of its score. That both used the same questions is not credited, which widens "
+    f"it. Verdict, the first that holds: n too small, fewer than {SEEDS_NEEDED} finished seeds; reproduced, the whole "
+    f"interval within ± {MARGIN:g} point; below or above, the whole interval on one side of zero; else undecided."
 )
 
 
@@ -73,25 +74,27 @@ def check_row(
             continue
         printed = float(published.values[name])
         between = (statistic.std or 0.0) * definition.factor / math.sqrt(statistic.n)
-        within = _test_error(ours, subsets or definition.counted) * definition.factor
+        error = _test_error(ours, subsets, definition.counted)
+        within = None if error is None else error * definition.factor
         low, high = interval(statistic.mean * definition.factor - printed, between, within, statistic.n)
         ours_value = statistic.mean * definition.factor
         checks.append(Check(section, backbone, label, header, printed, ours_value, statistic.n, low, high))
     return checks
 
 
-def interval(difference: float, between: float, within: float, seeds: int) -> tuple[float, float]:
+def interval(difference: float, between: float, within: float | None, seeds: int) -> tuple[float, float]:
     """95 % interval of ``difference``.
 
     Args:
         difference: ours minus published.
         between: standard error of our mean over seeds; has ``seeds`` - 1 degrees of freedom.
-        within: standard error from the finite test set, ours and the published one's together.
+        within: standard error from the finite test set, ours and the published one's together; None, which is not
+            known, gives an infinite interval.
         seeds: number of seeds; one gives an infinite interval.
     """
     from scipy import stats
 
-    if seeds < 2:
+    if seeds < 2 or within is None:
         return -math.inf, math.inf
     variance = between**2 + within**2
     if variance == 0:
@@ -101,11 +104,22 @@ def interval(difference: float, between: float, within: float, seeds: int) -> tu
     return difference - half, difference + half
 
 
-def _test_error(row: OurRow, subsets: Sequence[str]) -> float:
-    """Standard error of a difference of two unweighted means over ``subsets``, each with our test-set error."""
-    scores = row.scored[0]["evaluation"]["scores"]
-    errors = [scores[subset]["stderr"] or 0.0 for subset in subsets if subset in scores]
-    return math.sqrt(2 * sum(error**2 for error in errors)) / max(1, len(errors))
+def _test_error(row: OurRow, subsets: Sequence[str], counted: Sequence[str]) -> float | None:
+    """Standard error of a difference of two unweighted means, each with our test-set error; None where one is unknown.
+
+    The means are over ``subsets``; of none, the row's own means, over those of ``counted`` that were scored. All seeds
+    answer the same questions, so that their mean has the variance of one, for which theirs are averaged.
+    """
+    variances = []
+    for run in row.scored if subsets else row.whole:
+        scores = run["evaluation"]["scores"]
+        if not set(subsets) <= set(scores):
+            continue
+        errors = [scores[name]["stderr"] for name in subsets or counted if name in scores]
+        if not errors or None in errors:
+            return None
+        variances.append(2 * sum(error**2 for error in errors) / len(errors) ** 2)
+    return math.sqrt(fmean(variances))
 
 
 def reproduction_table(checks: Sequence[Check], open_cells: int) -> Table:

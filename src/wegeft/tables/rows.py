@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from wegeft.records.identity import digest, recipe_config
-from wegeft.records.store import Record
+from wegeft.records.store import Problem, Record
 
 _SET = "task.subset"
 # Where a run read its data is no part of a row; what it read is, through the content hashes.
@@ -61,6 +61,11 @@ class OurRow:
     parts: tuple["OurRow", ...] = ()
 
     @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """Every record behind the row; of a joined one, those of all sets."""
+        return tuple(run for part in self.parts or (self,) for run in part.runs)
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config of the first run; the others differ in nothing that a row shows."""
         return self.runs[0]["config"]  # type: ignore[no-any-return]  # the schema says so
@@ -74,6 +79,11 @@ class OurRow:
     def scored(self) -> tuple[Record, ...]:
         """The finished runs."""
         return tuple(run for run in self.runs if run["status"] == "finished" and run["evaluation"])
+
+    @cached_property
+    def whole(self) -> tuple[Record, ...]:
+        """The finished runs that have a mean; of a joined row, the seeds that have every set."""
+        return tuple(run for run in self.scored if run["evaluation"]["mean"] is not None)
 
     @cached_property
     def broken(self) -> tuple[Record, ...]:
@@ -93,9 +103,7 @@ class OurRow:
     @cached_property
     def dirty(self) -> int:
         """How many runs were made from uncommitted code, or from code of which no commit is known."""
-        if self.parts:
-            return sum(part.dirty for part in self.parts)
-        states = [run["provenance"]["git"] for run in self.runs]
+        states = [run["provenance"]["git"] for run in self.records]
         return sum(state is None or state["dirty"] for state in states)
 
     def score(self, *subsets: str) -> Statistic | None:
@@ -106,22 +114,22 @@ class OurRow:
     @cached_property
     def mean(self) -> Statistic | None:
         """Over seeds, of the unweighted mean over subsets; a joined run that lacks some has none."""
-        return Statistic.of(run["evaluation"]["mean"] for run in self.scored if run["evaluation"]["mean"] is not None)
+        return Statistic.of(run["evaluation"]["mean"] for run in self.whole)
 
     def chance(self, subsets: Iterable[str]) -> float | None:
         """Unweighted mean over ``subsets`` of what guessing scores; None where one of them does not say."""
-        if not self.scored:
+        if not self.whole:
             return None
-        scores = self.scored[0]["evaluation"]["scores"]
+        scores = self.whole[0]["evaluation"]["scores"]
         levels = [scores.get(subset, {}).get("chance") for subset in subsets]
         known = [level for level in levels if level is not None]
         return statistics.fmean(known) if known and len(known) == len(levels) else None
 
     @cached_property
     def limited(self) -> bool:
-        """Whether any run was scored on a part of the test set that it had (``evaluation.limit``)."""
+        """Whether any run was scored on a part of the rows that it was to report (``evaluation.limit``)."""
         return any(
-            score["n"] < run["data"]["test_examples"].get(subset, 0)
+            score["n"] < _reported(run, subset)
             for run in self.scored
             for subset, score in run["evaluation"]["scores"].items()
         )
@@ -134,23 +142,38 @@ class OurRow:
     @cached_property
     def partial(self) -> bool:
         """Whether any run was trained or scored on fewer rows than the sets, ours or the published, hold."""
-        return any(_is_partial(run) for run in self.runs)
+        return any(_is_partial(run) for run in self.records)
+
+    @cached_property
+    def held_out(self) -> bool:
+        """Whether it was scored on rows that choose hyper-parameters, which bear another name: ``birds/val``."""
+        return any(_is_held_out(run) for run in self.records)
 
 
 def make_rows(records: Iterable[Record]) -> list[OurRow]:
-    """Rows sorted by key; within a row one run per seed.
+    """Rows sorted by key; within a row one run per seed, see :func:`rows_and_repeats`."""
+    return rows_and_repeats(records)[0]
 
-    Where several records have one seed (they differ in keys that no row depends on), the one with the
-    smallest run id stands for them; their scores are equal unless the code changed, and the hyper-parameter
-    appendix lists them all.
+
+def rows_and_repeats(records: Iterable[Record]) -> tuple[list[OurRow], list[Problem]]:
+    """Rows as of :func:`make_rows`, and the records that are in none because another of their row has their seed.
+
+    They differ in keys that no row depends on (two adapter files, say). The one with the smallest run id stands for
+    them all, as nothing tells which is meant.
     """
     groups: defaultdict[Key, dict[int, Record]] = defaultdict(dict)
+    repeats = []
     for record in sorted(records, key=lambda record: record["run_id"]):
-        groups[key_of(record)].setdefault(record["config"]["seed"], record)
-    return [
+        seed, identity = record["config"]["seed"], record["run_id"]
+        shown = groups[key_of(record)].setdefault(seed, record)["run_id"]
+        if shown != identity:
+            message = f"run {shown} has the same recipe, data and seed ({seed}), and the tables show that one."
+            repeats.append(Problem(f"{identity}.json", message))
+    rows = [
         OurRow(key, tuple(runs[seed] for seed in sorted(runs)))
         for key, runs in sorted(groups.items(), key=lambda item: _sort_key(item[0]))
     ]
+    return rows, repeats
 
 
 def key_of(record: Record) -> Key:
@@ -213,11 +236,22 @@ def _is_partial(run: Record) -> bool:
     scores = (run["evaluation"] or {}).get("scores", {})
     present = run["data"]["test_examples"]
     fewer = (
-        score["n"] < max(expected.get(f"{subset}/test") or 0, present.get(subset, 0))
+        score["n"] < _reported(run, subset) or present.get(subset, score["n"]) < (expected.get(f"{subset}/test") or 0)
         for subset, score in scores.items()
     )
     wanted = (run["config"]["task"].get("accept") or {}).get("rows")  # the recipe takes no more
     return run["data"]["train_examples"] < min(sum(training), wanted or math.inf) or any(fewer)
+
+
+def _reported(run: Record, subset: str) -> int:
+    """Rows of ``subset`` that the run was to report: all that it had, unless its protocol chooses on some of them."""
+    rows: int = run["data"]["remarks"].get("reported_rows", run["data"]["test_examples"]).get(subset, 0)
+    return rows
+
+
+def _is_held_out(run: Record) -> bool:
+    names = (run["evaluation"] or {}).get("scores") or run["data"]["test_examples"]
+    return all("/" in name for name in names)
 
 
 def _sort_key(key: Key) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wegeft.errors import UserError
+from wegeft.files import write_atomically
 from wegeft.records.store import Problem, read_records
 from wegeft.tables import latex, markdown, plain
 from wegeft.tables.build import build_tables
@@ -12,9 +13,10 @@ from wegeft.tables.definition import DEFINITIONS, Definition, known_tasks, load_
 from wegeft.tables.efficiency import efficiency_tables, load_efficiency
 from wegeft.tables.estimates import estimates_table
 from wegeft.tables.reproduction import Check, reproduction_table
-from wegeft.tables.rows import OurRow, make_rows
+from wegeft.tables.rows import OurRow, rows_and_repeats
 from wegeft.tables.steps import step_tables
 from wegeft.tables.table import Table
+from wegeft.tables.undeclared import undeclared
 
 FORMS = {
     "md": markdown.render,
@@ -45,10 +47,10 @@ def make_all(records_dir: Path, paper: Path, definitions: Path = DEFINITIONS, cu
     """
     records, problems = read_records(records_dir, curves)
     loaded = load_definitions(definitions)
-    rows = make_rows(records)
+    rows, repeats = rows_and_repeats(records)
     tables, more = make_tables(rows, paper, loaded, known_tasks())
     steps, unread = step_tables(records_dir.parent / REPORTS)
-    return Rendering((*tables, *steps), tuple(rows), tuple(loaded), (*problems, *more, *unread))
+    return Rendering((*tables, *steps), tuple(rows), tuple(loaded), (*problems, *repeats, *more, *unread))
 
 
 def render_all(
@@ -56,12 +58,12 @@ def render_all(
 ) -> Rendering:
     """Write every table to ``out``; tables of an earlier rendering that no longer exist are removed."""
     rendering = make_all(records_dir, paper, definitions, curves)
-    out.mkdir(parents=True, exist_ok=True)
+    texts = {f"{table.name}.{form}": render(table) for table in rendering.tables for form, render in FORMS.items()} | {
+        INDEX: _index(rendering.tables)
+    }
+    for name, text in texts.items():
+        _write(out / name, text.encode())
     _remove_old(out, {table.name for table in rendering.tables})
-    for table in rendering.tables:
-        for form, render in FORMS.items():
-            _write(out / f"{table.name}.{form}", render(table))
-    _write(out / INDEX, _index(rendering.tables))
     return rendering
 
 
@@ -71,7 +73,7 @@ def make_tables(
     """The tables of every definition; a definition or published file that fails becomes a problem.
 
     Args:
-        rows: all rows; those of a task without a definition are in no table.
+        rows: all rows; those of a task without a definition get plain tables.
         paper: folder of published numbers.
         definitions: the families of tables.
         tasks: names of the tasks that exist.
@@ -80,15 +82,20 @@ def make_tables(
     problems: list[Problem] = []
     checks: list[Check] = []
     not_run = 0
-    for definition in definitions:
+    failed: set[str] = set()
+    plain_ones = undeclared(definitions, rows)
+    for definition in (*definitions, *plain_ones):
         try:
-            family = build_tables(settle_task(definition, tasks), rows, paper)
+            settled = definition if definition in plain_ones else settle_task(definition, tasks)
+            family = build_tables(settled, rows, paper)
         except UserError as error:
             problems.append(Problem(f"{definition.name}.yaml", str(error)))
+            failed.add(definition.task)
             continue
         tables += family.tables
         checks += family.checks
         not_run += family.not_run
+    problems += _homeless_rows([row for row in rows if row.key.task not in failed], tables)
     tables += [reproduction_table(checks, not_run), estimates_table(rows)]
     for path in sorted(RATIO_DEFINITIONS.glob("*.yaml")):
         try:
@@ -96,6 +103,20 @@ def make_tables(
         except UserError as error:
             problems.append(Problem(path.name, str(error)))
     return tables, problems + _homeless_scores(definitions, rows)
+
+
+def _homeless_rows(rows: Iterable[OurRow], tables: Iterable[Table]) -> list[Problem]:
+    """Rows that no definition takes, e.g. of a backbone that one leaves to another, which wants other scales."""
+    lines = (row for table in tables for block in table.blocks for row in block.rows)
+    shown = {identity for line in lines for identity in str(line.facts.get("run_ids", "")).split()}
+    problems = []
+    for row in rows:
+        if row.runs[0]["run_id"] not in shown:
+            key = row.key
+            place = f"task={key.task} scale={key.scale} protocol={key.protocol} model={key.model}"
+            message = f"no table takes {place} method={key.method} (seeds {', '.join(map(str, row.seeds))})."
+            problems.append(Problem(f"{row.runs[0]['run_id']}.json", message))
+    return problems
 
 
 def _homeless_scores(definitions: Sequence[Definition], rows: Iterable[OurRow]) -> list[Problem]:
@@ -134,5 +155,7 @@ def _remove_old(out: Path, current: set[str]) -> None:
                 (out / f"{path.stem}.{form}").unlink(missing_ok=True)
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+def _write(path: Path, content: bytes) -> None:
+    """Put a file in place, whole; one that says the same is left alone, for flushing it to the disk takes longest."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)

@@ -43,6 +43,8 @@ class PreparedSentences:
         self._choose = self._report if choose == report else self._encoder.encode(choose)
         self._chosen: dict[str, Any] = {}
         self._rule = protocol.choose_epoch
+        subset = task.config.subset
+        self._name = f"{subset}/{self._rule}" if self._rule == "search" else subset  # no table takes what was chosen on
         self.objective: Objective[EncodedPair] = SentenceObjective(self._encoder)
         self.first_prompt: FirstPrompt | None = _first_prompt(self.train_items[0], self._encoder)
         self.epoch_choice: EpochChoice | None = None if protocol.choose_epoch == "last" else self
@@ -67,23 +69,25 @@ class PreparedSentences:
         """The metric on the rows that are reported; the predictions go to ``folder``."""
         from wegeft.evaluation.sentences import evaluate_sentences
 
-        subset, source = self._task.config.subset, self._task.source
+        source = self._task.source
         return evaluate_sentences(
             model,
             self._encoder,
             self._report[: config.limit],
-            subset,
+            self._name,
             source.metric(),
             source.labels(),
-            (self._task.chance() or {}).get(subset),
+            (self._task.chance() or {}).get(self._task.config.subset),
             config,
             folder,
         )
 
     def remarks(self) -> dict[str, Any]:
-        """The epoch that was chosen, and how many examples were cut."""
+        """The epoch that was chosen, how many examples were cut, and how many are reported where not all are."""
         cut = {"examples_cut": self._encoder.cut} if self._encoder.cut else {}
-        return cut | self._chosen
+        part = len(self._report) < len(self._task.source.pairs("dev"))
+        reported = {"reported_rows": {self._name: len(self._report)}} if part else {}
+        return cut | reported | self._chosen
 
 
 def _check_room(model: Any, max_length: int) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,14 @@ def annotate(pairs: Sequence[Pair], folder: Path, config: JudgeConfig) -> list[J
             reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
             raise UserError(f"judge.annotator={config.annotator}: {PACKAGE} has failed ({reason}).")
         (made,) = (work / "out").rglob("annotations.json")
-        judge = f"{name} ({PACKAGE} {importlib.metadata.version(PACKAGE.replace('_', '-'))})"
-        by_instruction = {one.instruction: one for one in read_judgements(made, judge)}
-    return [by_instruction[pair.instruction] for pair in pairs]
+        by_instruction = {one.instruction: one for one in read_judgements(made, annotator_judge(config))}
+    return [replace(by_instruction[pair.instruction], output=pair.output) for pair in pairs]
+
+
+def annotator_judge(config: JudgeConfig) -> str:
+    """The name of ``config.annotator`` as a judge; `UserError` as :func:`annotate`."""
+    name, _ = _annotator(config)
+    return f"{name} ({PACKAGE} {importlib.metadata.version(PACKAGE.replace('_', '-'))})"
 
 
 def _annotator(config: JudgeConfig) -> tuple[str, dict[str, Any]]:

@@ -86,13 +86,18 @@ class Endpoint:
         raise UserError(f"judge.base_url: {self._url} gives no judgement ({reason}); those it gave are kept.")
 
 
+def pairwise_judge(model: str) -> str:
+    """The name of ``model`` as a judge of two answers."""
+    return f"{model} (pairwise prompt {PROMPT_VERSION})"
+
+
 class EndpointJudge:
     """Asks which of two answers is better."""
 
     def __init__(self, config: JudgeConfig) -> None:
         """Take the endpoint; UserError if none is given."""
         self._endpoint = Endpoint(config)
-        self.name = f"{self._endpoint.model} (pairwise prompt {PROMPT_VERSION})"
+        self.name = pairwise_judge(self._endpoint.model)
 
     def judge(self, pair: Pair) -> Judgement:
         """The judge's preference between the answers of ``pair``; None where its reply names neither.
@@ -107,4 +112,5 @@ class EndpointJudge:
         preference = None
         if letters:
             preference = BEST if (letters[-1] == "A") == ours_first else WORST
-        return Judgement(pair.instruction, preference, self.name, datetime.now(UTC).strftime("%Y-%m-%d"), reply)
+        day = datetime.now(UTC).strftime("%Y-%m-%d")
+        return Judgement(pair.instruction, preference, self.name, day, reply, pair.output)

@@ -34,6 +34,7 @@ class Grade:
         judge: which judge, with its version.
         judged: UTC date; unknown in FastChat's own files.
         reply: what the judge wrote.
+        answers: digest of the answers up to this turn, see :func:`answers_digest`; unknown in FastChat's own files.
     """
 
     question_id: int
@@ -42,6 +43,12 @@ class Grade:
     judge: str
     judged: str
     reply: str
+    answers: str = ""
+
+
+def answers_digest(answers: Sequence[Sample]) -> str:
+    """What tells the answers of a conversation from other answers to the same questions."""
+    return hashlib.sha256(json.dumps([answer.text for answer in answers]).encode()).hexdigest()[:16]
 
 
 def turns_of(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
@@ -78,6 +85,7 @@ def write_grades(path: Path, grades: Sequence[Grade], model_id: str) -> None:
             "score": NO_GRADE if grade.score is None else grade.score,
             "turn": grade.turn,
             "judged": grade.judged,
+            "answers": grade.answers,
         }
         for grade in grades
     ]
@@ -99,7 +107,8 @@ def _grade(path: Path, number: int, row: Mapping[str, Any]) -> Grade:
         score = None if row["score"] == NO_GRADE else float(row["score"])
         judge = " ".join(row["judge"])
         judged, reply = row.get("judged", "unknown"), row.get("judgment", "")
-        return Grade(int(row["question_id"]), int(row["turn"]), score, judge, judged, reply)
+        answers = row.get("answers", "")
+        return Grade(int(row["question_id"]), int(row["turn"]), score, judge, judged, reply, answers)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"judgements {path}, row {number} is none: {error!r}.") from error
 

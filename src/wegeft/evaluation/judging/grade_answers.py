@@ -4,14 +4,15 @@ Does not: know how a judge is reached (``endpoint``), or the files' layout (``fa
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from wegeft.errors import UserError
 from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.evaluation.judging.endpoint import Endpoint
-from wegeft.evaluation.judging.fastchat import Grade, read_grades, turns_of, write_grades
+from wegeft.evaluation.judging.fastchat import Grade, answers_digest, read_grades, turns_of, write_grades
 from wegeft.evaluation.judging.judged import Judged, judge_and_days
 from wegeft.evaluation.result import Score, mean_over_questions
 from wegeft.evaluation.samples import Sample
@@ -34,7 +35,7 @@ def grade_answers(samples: Sequence[Sample], kept: Path, model_id: str, config: 
 
     Args:
         samples: the answers of a run.
-        kept: file of the grades so far; what is missing is asked for and added.
+        kept: file of the grades so far, of any judge; what is missing is asked for and added.
         model_id: what the run is called in files of grades.
         config: who judges.
 
@@ -43,38 +44,60 @@ def grade_answers(samples: Sequence[Sample], kept: Path, model_id: str, config: 
     """
     if config.annotator is not None:
         raise UserError(f"judge.annotator={config.annotator} compares two answers; these are graded one by one.")
-    known = {(grade.question_id, grade.turn): grade for grade in _known(kept, model_id, config)}
     asked = {
         (question_id, turn): turns[:turn]
         for question_id, turns in turns_of(samples).items()
         for turn in range(1, len(turns) + 1)
     }
+    earlier = read_grades(kept, model_id) if kept.is_file() else []
+    taken = _taken(earlier, asked, model_id, config)
+    known = {(grade.question_id, grade.turn): grade for grade in taken}
+    every = {_key(grade): grade for grade in (*earlier, *taken)}
     missing = [key for key in asked if key not in known]
     endpoint = Endpoint(config) if missing else None
     with progress(len(missing), "judge") as advance:
         for key in missing:
             assert endpoint is not None
-            known[key] = _grade(endpoint, *key, asked[key])
-            write_grades(kept, list(known.values()), model_id)
+            grade = _grade(endpoint, *key, asked[key])
+            known[key] = every[_key(grade)] = grade
+            write_grades(kept, list(every.values()), model_id)
             advance()
-    write_grades(kept, list(known.values()), model_id)
+    write_grades(kept, list(every.values()), model_id)
     scores = {score.subset: score for score in _scores(known, asked)}
-    return Judged(scores, judge_and_days([known[key] for key in asked]))
+    return Judged(scores, judge_and_days([*taken, *(known[key] for key in asked)]))
 
 
-def _known(kept: Path, model_id: str, config: JudgeConfig) -> list[Grade]:
-    """Grades given elsewhere, else those that are kept."""
+def _key(grade: Grade) -> tuple[int, int, str, str]:
+    return grade.question_id, grade.turn, grade.answers, grade.judge
+
+
+def _taken(
+    earlier: Sequence[Grade], asked: Mapping[tuple[int, int], Sequence[Sample]], model_id: str, config: JudgeConfig
+) -> list[Grade]:
+    """Grades given elsewhere, else those of ``earlier`` by the judge of ``config``, or by any if it names none.
+
+    They are about the answers that are ``asked`` about; those given elsewhere are taken for such.
+    """
+    answers = {key: answers_digest(turns) for key, turns in asked.items()}
     if config.annotations is not None:
-        return read_grades(Path(config.annotations), model_id)
-    return read_grades(kept, model_id) if kept.is_file() else []
+        found = read_grades(Path(config.annotations), model_id)
+        here = [grade for grade in found if (grade.question_id, grade.turn) in answers]
+        return [replace(grade, answers=answers[grade.question_id, grade.turn]) for grade in here]
+    judge = None if config.model is None else _judge(config.model)
+    about = [grade for grade in earlier if answers.get((grade.question_id, grade.turn)) == grade.answers]
+    return [grade for grade in about if judge in (None, grade.judge)]
+
+
+def _judge(model: str) -> str:
+    return f"{model} (grading prompt {PROMPT_VERSION})"
 
 
 def _grade(endpoint: Endpoint, question_id: int, turn: int, answers: Sequence[Sample]) -> Grade:
     reply = endpoint.ask(PROMPT.format(conversation=_conversation(answers)))
     found = [int(grade) for grade in re.findall(r"\[\[(\d+)\]\]", reply)]
     score = found[-1] if found and 1 <= found[-1] <= HIGHEST else None
-    judge = f"{endpoint.model} (grading prompt {PROMPT_VERSION})"
-    return Grade(question_id, turn, score, judge, datetime.now(UTC).strftime("%Y-%m-%d"), reply)
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    return Grade(question_id, turn, score, _judge(endpoint.model), day, reply, answers_digest(answers))
 
 
 def _conversation(answers: Sequence[Sample]) -> str:

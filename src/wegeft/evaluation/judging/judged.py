@@ -47,6 +47,9 @@ def judge_and_days(judgements: Sequence[Given]) -> tuple[str, str]:
     """
     names = sorted({judgement.judge for judgement in judgements})
     if len(names) > 1:
-        raise UserError(f"the answers were judged by {' and '.join(names)}; remove the judgements of all but one.")
+        raise UserError(
+            f"the answers were judged by {' and '.join(names)}; name one of them (judge.model or judge.annotator), or "
+            "remove the judgements of all but one."
+        )
     days = sorted({judgement.judged for judgement in judgements})
     return names[0], days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from wegeft import console
+from wegeft import console, lock
 from wegeft.config import RunConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.judging.judged import Judged
@@ -24,9 +24,14 @@ def judge(config: RunConfig) -> None:
     """Judge the answers of ``run``.
 
     Raises:
-        UserError: no such run or record, nothing to judge, or nobody to judge.
+        UserError: no such run or record, nothing to judge, nobody to judge, or another process works at the run.
     """
     folder = chosen_run(config)
+    with lock.hold(folder):
+        _judge(folder, config)
+
+
+def _judge(folder: Path, config: RunConfig) -> None:
     path = record_path(folder.name, Path(config.records_dir))
     try:
         record = read_record(path)

@@ -71,6 +71,7 @@ class Judgement:
         judge: which judge, with its version.
         judged: UTC date.
         reply: what the judge wrote; empty where that is not known.
+        output: the model's answer that was judged; None where that is not known.
     """
 
     instruction: str
@@ -78,6 +79,7 @@ class Judgement:
     judge: str
     judged: str
     reply: str = ""
+    output: str | None = None
 
 
 def win_rate(preferences: Sequence[float | None]) -> WinRate:
@@ -109,7 +111,8 @@ def win_rate(preferences: Sequence[float | None]) -> WinRate:
 def read_judgements(path: Path, judge: str | None = None) -> list[Judgement]:
     """Raw judgements from a JSON array with the fields of AlpacaEval's ``annotations.json``.
 
-    ``judge`` names the judge, else the file's ``annotator``. Older files of AlpacaEval hold neither date nor reply.
+    ``judge`` names the judge, else the file's ``annotator``. Its ``output_2`` is the model's answer. Older files of
+    AlpacaEval hold neither date nor reply.
 
     Raises:
         UserError: no such file, or an entry without its fields; the sentence names file and entry.
@@ -125,7 +128,8 @@ def read_judgements(path: Path, judge: str | None = None) -> list[Judgement]:
             value = None if preference is None or math.isnan(preference) else float(preference)
             judged = row.get("judged") or str(row.get("preference_date") or "unknown")[:_DAY]
             reply = row.get("reply") or str(row.get("preference_raw_completion") or "")
-            found.append(Judgement(row["instruction"], value, judge or row["annotator"], judged, reply))
+            name = judge or row["annotator"]
+            found.append(Judgement(row["instruction"], value, name, judged, reply, row.get("output_2")))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"judgements {path}, entry {number} is none: {error!r}.") from error
     return found
@@ -140,6 +144,7 @@ def write_judgements(path: Path, judgements: Sequence[Judgement]) -> None:
             "annotator": judgement.judge,
             "judged": judgement.judged,
             "reply": judgement.reply,
+            "output_2": judgement.output,
         }
         for judgement in judgements
     ]
