@@ -190,8 +190,8 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     """
     provenance = collect_provenance(command)  # first, so that it shows the code as it was when it was loaded
     task, folder, world = build_task(config.task), run_folder(config, identity), current()
-    backbone, method, counts = _adapted(config)
-    prepared = task.prepare(backbone, config.protocol)
+    prepared = task.prepare(models.outline(config.model), config.protocol)
+    method, counts = _adapted(config)
 
     if world.is_main:
         write_atomically(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
@@ -225,8 +225,8 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     )
 
 
-def _adapted(config: RunConfig) -> tuple[models.Backbone, Method, dict[str, Any]]:
-    """The backbone on its device, or spread over the devices of all processes, the method in it, and the counts."""
+def _adapted(config: RunConfig) -> tuple[Method, dict[str, Any]]:
+    """The method in its backbone, on its device or spread over the devices of all processes, and the counts."""
     device = choose_device(config)
     if device.type == "cpu" and config.model.dtype == "bfloat16" and not _has_bfloat16():
         console.print_note(
@@ -242,7 +242,7 @@ def _adapted(config: RunConfig) -> tuple[models.Backbone, Method, dict[str, Any]
     counts = parameters(method, backbone_parameters)
     if spread:
         shard(backbone.model, device)
-    return backbone, method, counts
+    return method, counts
 
 
 def _has_bfloat16() -> bool:
