@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from tests.composing import run_config
 from tests.tasks.pictures import picture_run, write_pictures
 from tests.tasks.tiny import SUBSETS, row
 from wegeft import experiment, models
+from wegeft.clusters.mode import clusters
 from wegeft.errors import UserError
 from wegeft.models.transformers_source import resolve_source
+from wegeft.records.identity import run_id
+from wegeft.training import adapter_file
 
 MATH_SETS = ("AQuA", "gsm8k", "mawps", "SVAMP", "AddSub", "MultiArith", "SingleEq")
 QUESTION = {"question": "1 + 1?", "answer": "#### 2"}
@@ -74,7 +79,7 @@ def refusal(*overrides: str) -> str:
     """What a run says that is refused before the weights are loaded; checks that nothing is left of it."""
     config = run_config(*overrides)
     with pytest.raises(UserError) as refused:
-        (experiment.evaluate if config.mode == "evaluate" else experiment.run)(config)
+        experiment.run(config)
     assert not list(Path().glob("runs/*"))
     assert not Path("results").exists()
     said = str(refused.value)
@@ -152,3 +157,33 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(folder: Path, content: str |
 
 def test_a_prompt_that_is_too_long_is_refused() -> None:
     assert "row boolq/test/0: its prompt is" in refusal("protocol.max_length=8", "protocol.truncation=error")
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist|is not a file"),
+        (b"", "is not a safetensors file"),
+        (b"\xff" * 40, "is not a safetensors file"),
+        (save({"other": torch.zeros(1)}), "The adapter does not fit this method and backbone: it lacks"),
+    ],
+    ids=["missing", "empty", "broken", "another"],
+)
+def test_an_adapter_that_cannot_be_taken_is_not_evaluated(content: bytes | None, words: str, named: bool) -> None:
+    own = Path("runs") / run_id(run_config("mode=evaluate").plain()) / adapter_file.NAME
+    path = Path("mine.safetensors") if named else own
+    if content is not None:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        experiment.evaluate(run_config("mode=evaluate", *([f"adapter={path}"] if named else [])))
+    assert [kept.name for kept in Path("runs").glob("*/*")] == ([] if named or content is None else [own.name])
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("override", ["clusters.images=[birds/test/99]", "clusters.class_name=ostrich", "seed=7"])
+def test_what_is_not_there_is_not_looked_at(override: str) -> None:
+    few = ("task=mini_fgvc/birds", "task.source.pictures={train: 32, val: 8, test: 24}")
+    with pytest.raises(UserError):
+        clusters(run_config("mode=clusters", *few, override))

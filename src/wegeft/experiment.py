@@ -190,12 +190,14 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     """
     provenance = collect_provenance(command)  # first, so that it shows the code as it was when it was loaded
     task, folder, world = build_task(config.task), run_folder(config, identity), current()
+    adapter = Path(config.adapter) if config.adapter else folder / adapter_file.NAME
+    if not train_first:
+        check_adapter(config, adapter)
     prepared = task.prepare(models.outline(config.model), config.protocol)
     method, counts = _adapted(config)
 
     if world.is_main:
         write_atomically(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
-    adapter = Path(config.adapter) if config.adapter else folder / adapter_file.NAME
     training, failure = None, None
     if not train_first:
         adapter_file.load(method, adapter)
@@ -281,6 +283,13 @@ def check_fit(config: RunConfig) -> None:
         check_vllm(config, task, method, device)
     if config.adapter is not None and not Path(config.adapter).is_file():
         raise UserError(f"adapter={config.adapter} is not a file.")
+
+
+def check_adapter(config: RunConfig, path: Path) -> None:
+    """Refuse an adapter file that is missing, broken or another method's, before anything is loaded."""
+    method = build_method(config.method)
+    method.attach(models.skeleton(config.model), config.model.head_modules)
+    adapter_file.check(method, path)
 
 
 def _quantised_weights(config: RunConfig, skeleton: torch.nn.Module) -> dict[str, torch.Tensor]:
