@@ -10,8 +10,8 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.composing import run_config
-from wegeft import experiment
-from wegeft.errors import UserError
+from wegeft import experiment, lock
+from wegeft.errors import BusyError, UserError
 from wegeft.exits import DIVERGED
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
@@ -164,6 +164,17 @@ def test_training_goes_on_from_its_own_checkpoints_only() -> None:
     record = finished()
     assert not kept(own)  # of a run that is over
     assert record["run_id"] == identity
+
+
+def test_who_is_turned_away_leaves_the_unfinished_files_of_the_other_alone() -> None:
+    config = run_config()
+    identity = run_id(config.plain())
+    folder = Path("runs") / identity
+    with lock.hold(folder):
+        (folder / ".samples-1.tmp").touch()
+        with pytest.raises(BusyError), experiment.alone(config, identity):
+            pass
+        assert (folder / ".samples-1.tmp").exists()
 
 
 def test_random_weights_report_no_score_unless_they_are_the_control() -> None:

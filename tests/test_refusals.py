@@ -187,3 +187,9 @@ def test_what_is_not_there_is_not_looked_at(override: str) -> None:
     few = ("task=mini_fgvc/birds", "task.source.pictures={train: 32, val: 8, test: 24}")
     with pytest.raises(UserError):
         clusters(run_config("mode=clusters", *few, override))
+
+
+@pytest.mark.parametrize("key", ["output_dir", "records_dir"])
+def test_a_folder_that_cannot_be_written_to_is_refused(key: str) -> None:
+    Path("file").touch()
+    assert refusal(f"{key}=file/one").startswith(f"{key}=file/one cannot be written to (Not a directory)")

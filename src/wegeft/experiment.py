@@ -22,7 +22,7 @@ from wegeft.evaluation.result import Evaluation
 from wegeft.evaluation.vllm_engine.check import check as check_vllm
 from wegeft.evaluation.vllm_engine.export import exported
 from wegeft.exits import DIVERGED
-from wegeft.files import remove_leftovers, write_atomically
+from wegeft.files import check_writable, remove_leftovers, write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
 from wegeft.models.quantised import check_library, quantisable
@@ -141,11 +141,13 @@ def alone(config: RunConfig, identity: str) -> Iterator[None]:
     with ExitStack() as stack:
         if world.is_main:
             try:
+                for key in ("output_dir", "records_dir"):
+                    check_writable(key, Path(getattr(config, key)))
                 stack.enter_context(lock.hold(folder))
+                for place, stem in ((folder, ""), (folder / CHECKPOINTS, ""), (Path(config.records_dir), identity)):
+                    remove_leftovers(place, stem)
             except UserError as error:
                 refusal = error
-            for place, stem in ((folder, ""), (folder / CHECKPOINTS, ""), (Path(config.records_dir), identity)):
-                remove_leftovers(place, stem)
         code = world.collect(refusal and refusal.exit_code)[0]
         if refusal is not None:
             raise refusal
