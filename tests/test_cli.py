@@ -128,6 +128,4 @@ def test_a_folder_that_cannot_be_written_to_ends_the_run_in_one_sentence(
         main()
     assert stopped.value.code == STORAGE
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert re.fullmatch(
-        r"error: /proc/elsewhere/\S+ could not be written \(.*\); what was there before is whole\.", said
-    )
+    assert re.fullmatch(rf"error: {key}=/proc/elsewhere cannot be written to \(.*\); name another folder\.", said)

@@ -11,8 +11,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from tests.composing import run_config
-from wegeft import experiment
-from wegeft.errors import UserError
+from wegeft import experiment, lock
+from wegeft.errors import BusyError, UserError
 from wegeft.exits import DIVERGED
 from wegeft.models.transformers_source import resolve_source
 from wegeft.records.identity import run_id
@@ -213,6 +213,17 @@ def test_checkpoints_are_of_the_data_and_the_weights(monkeypatch: pytest.MonkeyP
     finished("force=true", f"model.source=./{backbone}")
     assert len(set(told)) == 3
     assert told[0] == told[2]
+
+
+def test_who_is_turned_away_leaves_the_unfinished_files_of_the_other_alone() -> None:
+    config = run_config()
+    identity = run_id(config.plain())
+    folder = Path("runs") / identity
+    with lock.hold(folder):
+        (folder / ".samples-1.tmp").touch()
+        with pytest.raises(BusyError), experiment.alone(config, identity):
+            pass
+        assert (folder / ".samples-1.tmp").exists()
 
 
 def test_random_weights_report_no_score_unless_they_are_the_control() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wegeft.errors import StorageError
-from wegeft.files import remove_leftovers, write_atomically
+from wegeft.files import check_writable, remove_leftovers, write_atomically
 
 # A limit on the size of files fails in the write itself, as a full disk does.
 WRITER = """
@@ -36,6 +36,18 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"file/state could not be written \(.*\); what was there before is whole"):
         write_atomically(tmp_path / "file" / "state", b"new")
+
+
+def test_a_folder_is_tried_without_leaving_anything_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, tmp_path / "new" / "one", Path(), Path("new/one")):
+        check_writable("records_dir", folder)
+    for folder in (tmp_path / "file", tmp_path / "file" / "one", Path("file/one"), tmp_path / "nowhere"):
+        with pytest.raises(StorageError, match=rf"^records_dir={folder} cannot be written to \(\w.*\); name another"):
+            check_writable("records_dir", folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "nowhere"]
 
 
 def test_leftovers_are_those_of_the_named_target_alone(tmp_path: Path) -> None:

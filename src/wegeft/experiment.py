@@ -23,7 +23,7 @@ from wegeft.evaluation.samples import SAMPLES
 from wegeft.evaluation.vllm_engine.check import check as check_vllm
 from wegeft.evaluation.vllm_engine.export import exported
 from wegeft.exits import DIVERGED
-from wegeft.files import remove_leftovers, write_atomically
+from wegeft.files import check_writable, remove_leftovers, write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
 from wegeft.models.quantised import check_library, quantisable
@@ -152,11 +152,13 @@ def alone(config: RunConfig, identity: str) -> Iterator[None]:
     with ExitStack() as stack:
         if world.is_main:
             try:
+                for key in ("output_dir", "records_dir"):
+                    check_writable(key, Path(getattr(config, key)))
                 stack.enter_context(lock.hold(folder))
+                for place, stem in ((folder, ""), (folder / CHECKPOINTS, ""), (Path(config.records_dir), identity)):
+                    remove_leftovers(place, stem)
             except UserError as error:
                 refusal = error
-            for place, stem in ((folder, ""), (folder / CHECKPOINTS, ""), (Path(config.records_dir), identity)):
-                remove_leftovers(place, stem)
         code = world.collect(refusal and refusal.exit_code)[0]
         if refusal is not None:
             raise refusal
@@ -209,13 +211,15 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     """
     provenance = collect_provenance(command)  # first, so that it shows the code as it was when it was loaded
     task, folder, world = build_task(config.task), run_folder(config, identity), current()
-    backbone, method, counts = _adapted(config)
+    adapter = Path(config.adapter) if config.adapter else folder / adapter_file.NAME
+    if not train_first:
+        check_adapter(config, adapter)
+    prepared = task.prepare(models.outline(config.model), config.protocol)
+    method, counts = _adapted(config)
     contents = models.content_hashes(config.model)
-    prepared = task.prepare(backbone, config.protocol)
 
     if world.is_main:
         write_atomically(folder / "config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
-    adapter = Path(config.adapter) if config.adapter else folder / adapter_file.NAME
     training, failure = None, None
     if not train_first:
         adapter_file.load(method, adapter)
@@ -249,8 +253,8 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     )
 
 
-def _adapted(config: RunConfig) -> tuple[models.Backbone, Method, dict[str, Any]]:
-    """The backbone on its device, or spread over the devices of all processes, the method in it, and the counts."""
+def _adapted(config: RunConfig) -> tuple[Method, dict[str, Any]]:
+    """The method in its backbone, on its device or spread over the devices of all processes, and the counts."""
     device = choose_device(config)
     if device.type == "cpu" and config.model.dtype == "bfloat16" and not _has_bfloat16():
         console.print_note(
@@ -266,7 +270,7 @@ def _adapted(config: RunConfig) -> tuple[models.Backbone, Method, dict[str, Any]
     counts = parameters(method, backbone_parameters)
     if spread:
         shard(backbone.model, device)
-    return backbone, method, counts
+    return method, counts
 
 
 def _has_bfloat16() -> bool:
@@ -305,6 +309,13 @@ def check_fit(config: RunConfig) -> None:
         check_vllm(config, task, method, device)
     if config.adapter is not None and not Path(config.adapter).is_file():
         raise UserError(f"adapter={config.adapter} is not a file.")
+
+
+def check_adapter(config: RunConfig, path: Path) -> None:
+    """Refuse an adapter file that is missing, broken or another method's, before anything is loaded."""
+    method = build_method(config.method)
+    method.attach(models.skeleton(config.model), config.model.head_modules)
+    adapter_file.check(method, path)
 
 
 def _quantised_weights(config: RunConfig, skeleton: torch.nn.Module) -> dict[str, torch.Tensor]:

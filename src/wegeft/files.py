@@ -48,6 +48,22 @@ def remove_leftovers(folder: Path, stem: str = "") -> None:
         path.unlink(missing_ok=True)
 
 
+def check_writable(key: str, folder: Path) -> None:
+    """Refuse a ``folder`` in which nothing could be written, or which could not be made; leaves nothing behind.
+
+    Tried in the nearest folder that is there, because permissions do not say all (root, read-only file systems).
+
+    Raises:
+        StorageError: the sentence names ``key``, by which the person chose the folder.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise StorageError(f"{key}={folder} cannot be written to ({error.strerror}); name another folder.") from error
+
+
 @contextmanager
 def storage_errors(target: Path) -> Iterator[None]:
     """Say in one sentence that ``target`` could not be written, and why."""

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from wegeft.cli import main
+from wegeft.efficiency import mode
 from wegeft.efficiency.figures import COMPILED
 from wegeft.efficiency.report import read_report
 from wegeft.errors import UserError
+from wegeft.exits import STORAGE
 from wegeft.tables.steps import print_report, step_tables
 
 TINY = (
@@ -142,6 +144,17 @@ def test_refusals(
     assert stopped.value.code == UserError.exit_code
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mode, "_measured", lambda *_: pytest.fail("it was measured"))
+    monkeypatch.setattr(sys, "argv", ["run.py", "+experiment=efficiency", "efficiency.folder=/dev/null/figures"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == STORAGE
+    assert "efficiency.folder=/dev/null/figures cannot be written to" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of the compiler's own imports

@@ -9,6 +9,7 @@ import pytest
 from transformers import CTRLTokenizer, PreTrainedTokenizerFast
 
 from tests.tasks.tiny import protocol, row, tiny_tokenizer
+from wegeft.errors import StorageError
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import EncodedSet, TextEncoder
 from wegeft.tasks.encoding_cache import SMALLEST, cache_folder, encode_cached, key
@@ -97,6 +98,14 @@ def test_small_sets_leave_nothing_behind(tmp_path: Path) -> None:
     assert len(examples()) < SMALLEST
     encode_cached(encoder(), examples(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    steps: list[int] = []
+    with pytest.raises(StorageError, match=r"^WEGEFT_CACHE=.*/file cannot be written to \(Not a directory\)"):
+        encode_cached(encoder(), examples(), tmp_path / "file", steps.append, smallest=1)
+    assert steps == []
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.composing import run_config
 from wegeft.cli import main
-from wegeft.exits import BAD_INPUT
+from wegeft.exits import BAD_INPUT, STORAGE
 from wegeft.records.identity import run_id
 from wegeft.records.store import read_record
 from wegeft.tasks import build_task
@@ -156,4 +156,15 @@ def test_refusals_are_one_sentence_and_come_before_any_training(
     assert sentence.startswith("error: ")
     assert "\n" not in sentence
     assert all(word in sentence for word in said), sentence
+    assert not Path("runs").exists()
+
+
+def test_a_folder_for_the_search_that_cannot_be_written_ends_it_before_any_training(
+    type_in: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    with pytest.raises(SystemExit) as stopped:
+        type_in("mode=tune", "method=lora", RATES, "tune.folder=file/tuned")
+    assert stopped.value.code == STORAGE
+    assert "error: tune.folder=file/tuned cannot be written to" in capsys.readouterr().err
     assert not Path("runs").exists()

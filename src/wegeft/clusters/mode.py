@@ -26,7 +26,7 @@ from wegeft.clusters.scores import Layer, Localisation, layer_score
 from wegeft.clusters.sheet import contact_sheet
 from wegeft.config import RunConfig
 from wegeft.errors import UserError
-from wegeft.experiment import check_fit, choose_device, run_folder
+from wegeft.experiment import check_adapter, check_fit, choose_device, run_folder
 from wegeft.files import write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
@@ -88,8 +88,11 @@ def clusters(config: RunConfig) -> None:
     check_fit(config)
     identity = run_id(config.plain())
     folder = run_folder(config, identity)
-    viewer = Viewer(_trained(config, folder), task)
-    shown = [_drawn(viewer, example) for example in _chosen(viewer, config)]
+    adapter = Path(config.adapter) if config.adapter else folder / adapter_file.NAME
+    candidates = _candidates(task, config)
+    check_adapter(config, adapter)
+    viewer = Viewer(_trained(config, adapter), task)
+    shown = [_drawn(viewer, example) for example in _chosen(viewer, candidates, config)]
     localisation = _localisation(viewer, config)
     title = f"{config.method['name']} · {task.name}/{task.config.subset} · {config.model.name} · seed {config.seed}"
     for number, image in enumerate(shown):
@@ -100,31 +103,38 @@ def clusters(config: RunConfig) -> None:
     _report(folder / FOLDER / PAGE, len(shown), localisation, Console())
 
 
-def _trained(config: RunConfig, folder: Path) -> Method:
-    """The method of the run, attached and loaded."""
+def _trained(config: RunConfig, adapter: Path) -> Method:
+    """The method of the run, attached and loaded from the file ``adapter``."""
     device = choose_device(config)
     torch.manual_seed(config.seed)  # random weights, where the backbone has no others, are those of the run
     backbone = models.load(config.model, device)
     method = build_method(config.method)
     method.attach(backbone.model, config.model.head_modules)
-    adapter_file.load(method, Path(config.adapter) if config.adapter else folder / adapter_file.NAME)
+    adapter_file.load(method, adapter)
     return method
 
 
-def _chosen(viewer: Viewer, config: RunConfig) -> list[ImageExample]:
-    """The images to show: those named, or the first of the class, by default only rightly classified ones."""
-    wanted, examples = config.clusters, viewer.task.test_examples()
+def _candidates(task: ImageTask, config: RunConfig) -> Sequence[ImageExample]:
+    """The images that are named, or all of the class; UserError for one that there is not."""
+    wanted, examples = config.clusters, task.test_examples()
     if wanted.images is not None:
         known = {example.uid: example for example in examples}
         unknown = [uid for uid in wanted.images if uid not in known]
         if unknown:
             raise UserError(f"clusters.images={unknown[0]} is no test image of the task, e.g. {examples[0].uid}.")
         return [known[uid] for uid in wanted.images]
-    names = list(viewer.task.source.classes())
+    names = list(task.source.classes())
     if wanted.class_name is not None and wanted.class_name not in names:
         raise UserError(f"clusters.class_name={wanted.class_name} is none of {', '.join(names[:10])} ...")
+    return [e for e in examples if wanted.class_name is None or names[e.label] == wanted.class_name]
+
+
+def _chosen(viewer: Viewer, candidates: Sequence[ImageExample], config: RunConfig) -> Sequence[ImageExample]:
+    """The images to show: those named, or the first candidates, by default only rightly classified ones."""
+    wanted = config.clusters
+    if wanted.images is not None:
+        return candidates
     found: list[ImageExample] = []
-    candidates = [e for e in examples if wanted.class_name is None or names[e.label] == wanted.class_name]
     for example in candidates:
         if len(found) == wanted.limit:
             break

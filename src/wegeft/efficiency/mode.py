@@ -24,6 +24,7 @@ from wegeft.efficiency.measure import measure, model_flops, peak_flops, prepare
 from wegeft.efficiency.report import Report, write_report
 from wegeft.errors import UserError
 from wegeft.experiment import choose_device
+from wegeft.files import check_writable
 from wegeft.methods import build_method
 from wegeft.records.provenance import collect_provenance
 from wegeft.tables.steps import print_report
@@ -51,6 +52,7 @@ def efficiency(config: RunConfig) -> None:
         build_method(node).attach(models.skeleton(model), model.head_modules)
     if wanted.compiled:
         check_compiler(choose_device(config), "efficiency.compiled")
+    check_writable("efficiency.folder", Path(wanted.folder))
     report = _measured(config, wanted, model, nodes)
     path = write_report(report, Path(wanted.folder))
     print_report(report, path)

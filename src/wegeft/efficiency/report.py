@@ -65,7 +65,6 @@ class Report(Strict):
 def write_report(report: Report, folder: Path) -> Path:
     """Write ``report`` into ``folder``; returns the file."""
     path = folder / f"{report.name}.json"
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (report.model_dump_json(indent=1) + "\n").encode())
     return path
 

@@ -1,7 +1,8 @@
 """Backbones: the frozen network a method attaches to, with its tokenizer or transform.
 
 :func:`skeleton` builds the architecture without weights (meta device), for plans and for checking a method against a
-backbone before anything is loaded; :func:`load` builds the real one. What a family of backbones needs lives in the
+backbone before anything is loaded; :func:`outline` adds its tokenizer or transform, for checking a task; :func:`load`
+builds the real one. What a family of backbones needs lives in the
 module of its name (``causal_lm.py`` …), so a new family is a new file.
 
 Does not: adapt, train or evaluate anything.
@@ -41,6 +42,16 @@ def skeleton(config: ModelConfig) -> "nn.Module":
     """
     model: nn.Module = _family(config).skeleton(config)
     return model
+
+
+def outline(config: ModelConfig) -> Backbone:
+    """The architecture without weights and what reads for it: all that a task needs to be prepared.
+
+    Raises:
+        UserError: as :func:`skeleton`, or a tokenizer that is missing or damaged.
+    """
+    model = skeleton(config)
+    return Backbone(model, _family(config).processor(config, model), config)
 
 
 def load(config: ModelConfig, device: "torch.device") -> Backbone:

@@ -47,6 +47,12 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
     return model.to(device).eval(), tokenizer(config)
 
 
+def processor(config: ModelConfig, model: torch.nn.Module) -> "PreTrainedTokenizerBase | None":
+    """The tokenizer; see :func:`load`."""
+    del model
+    return tokenizer(config)
+
+
 def made_up_loss(model: torch.nn.Module, sequences: int, length: int, labels: int) -> torch.Tensor:
     """Cross-entropy at ``labels`` of ``sequences`` × ``length`` made-up positions; see ``models.made_up_loss``."""
     from wegeft.training.head import Head
@@ -68,4 +74,4 @@ def _from_architecture(config: ModelConfig) -> "PreTrainedModel":
     return model
 
 
-__all__ = ["DEPTH", "load", "made_up_loss", "probe", "skeleton"]
+__all__ = ["DEPTH", "load", "made_up_loss", "probe", "processor", "skeleton"]

@@ -54,10 +54,15 @@ def load(config: ModelConfig, device: torch.device) -> tuple[nn.Module, ImageInp
     model = _build(config)
     if config.weights == "pretrained":
         _fill(model, _file_of(config, WEIGHTS), config)
+    return model.to(device, getattr(torch, config.dtype)).eval(), processor(config, model)
+
+
+def processor(config: ModelConfig, model: nn.Module) -> ImageInput:
+    """What ``model`` takes as input."""
+    del config
     embed: Any = model.patch_embed
     prefix: Any = model.num_prefix_tokens
-    described = ImageInput(embed.img_size[0], embed.num_patches + prefix)
-    return model.to(device, getattr(torch, config.dtype)).eval(), described
+    return ImageInput(embed.img_size[0], embed.num_patches + prefix)
 
 
 def probe(model: Any, tokens: int) -> "Callable[[Any], Tensor]":

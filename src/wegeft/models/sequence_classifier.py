@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from wegeft.config import ModelConfig
 from wegeft.errors import UserError
-from wegeft.models.transformers_source import DEPTH, architecture, pretrained, probe, tokenizer
+from wegeft.models.transformers_source import DEPTH, architecture, pad_id, pretrained, probe, tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,7 +35,18 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
     dtype = getattr(torch, config.dtype)
     # transformers' annotation of ``to`` is not that of a module.
     model: Any = _from_architecture(config).to(dtype) if config.weights == "random" else _from_weights(config, dtype)
-    return model.to(device).eval(), tokenizer(config)
+    return model.to(device).eval(), processor(config, model)
+
+
+def processor(config: ModelConfig, model: Any) -> "PreTrainedTokenizerBase | None":
+    """The tokenizer, see :func:`load`; ``model`` is told by which id it pads.
+
+    Classifiers without an attention to both sides read the last token, which they find by the id of padding.
+    """
+    found = tokenizer(config)
+    if found is not None:
+        model.config.pad_token_id = pad_id(found)
+    return found
 
 
 def made_up_loss(model: torch.nn.Module, sequences: int, length: int, labels: int) -> torch.Tensor:
@@ -87,4 +98,4 @@ def _without_remarks() -> Iterator[None]:
         logger.setLevel(level)
 
 
-__all__ = ["DEPTH", "load", "made_up_loss", "probe", "skeleton"]
+__all__ = ["DEPTH", "load", "made_up_loss", "probe", "processor", "skeleton"]

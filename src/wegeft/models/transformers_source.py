@@ -57,11 +57,36 @@ def architecture(config: ModelConfig) -> "PretrainedConfig":
 def tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase | None":
     """The tokenizer beside the weights; None only for ``weights=random`` without a ``source`` to read one from."""
     try:
-        found: PreTrainedTokenizerBase = pretrained(AutoTokenizer, config)
+        found: PreTrainedTokenizerBase = _read_tokenizer(config)
     except UserError:
         if config.weights == "random" and not config.untrained_control:
             return None
         raise
+    return found
+
+
+def _read_tokenizer(config: ModelConfig) -> Any:
+    try:
+        return pretrained(AutoTokenizer, config)
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged file: KeyError, AttributeError, a bare Exception of tokenizers
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise UserError(
+            f"the tokenizer of model.source={config.source} cannot be read ({reason}): its tokenizer.json or "
+            "tokenizer_config.json is damaged."
+        ) from error
+
+
+def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """The id that a classifier pads with: the tokenizer's own, or EOS.
+
+    Raises:
+        UserError: it has neither.
+    """
+    found = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if not isinstance(found, int):
+        raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no pad and no EOS token to pad with.")
     return found
 
 

@@ -95,7 +95,8 @@ class Task(ABC):
     def prepare(self, backbone: "Backbone", protocol: Any) -> "Prepared[Any]":
         """Encode the training examples for ``backbone``, and stand ready to evaluate it.
 
-        ``protocol`` is an instance of the task's :attr:`Protocol`.
+        ``protocol`` is an instance of the task's :attr:`Protocol`. Of ``backbone`` an outline will do: the weights are
+        loaded afterwards, so that what is refused here costs nothing.
 
         Raises:
             UserError: data that is missing or broken, or that the protocol refuses.

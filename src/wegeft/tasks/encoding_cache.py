@@ -16,7 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from wegeft.files import write_atomically
+from wegeft.files import check_writable, write_atomically
 from wegeft.tasks.base import Example
 from wegeft.tasks.encoding import EncodedSet, TextEncoder
 
@@ -44,7 +44,7 @@ def encode_cached(
     """As ``encoder.encode_examples(examples)``, read from ``folder`` if it was done before.
 
     Raises:
-        UserError: as the encoder does.
+        UserError: as the encoder does, or ``folder`` cannot be written to.
     """
     name = key(encoder, examples) if len(examples) >= smallest else None
     if name is None:
@@ -52,6 +52,7 @@ def encode_cached(
     path = folder / "encoded" / f"{name}.safetensors"
     found = _read(path, encoder)
     if found is None:
+        check_writable(FOLDER_VARIABLE, folder)
         found = encoder.encode_examples(examples, advance)
         write_atomically(path, _to_bytes(found))
     elif advance is not None:

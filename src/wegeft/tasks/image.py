@@ -96,8 +96,9 @@ class ImageTask(Task):
         return self._examples(self.config.test_split)
 
     def check_data(self) -> None:
-        """See :meth:`Task.check_data`; also that the source has as many classes as the head."""
+        """See :meth:`Task.check_data`; also that no split is empty and the source has as many classes as the head."""
         for split in self._splits():
+            self._examples(split)
             self.source.check(split)
         found = len(self.source.classes())
         if found != self.config.classes:

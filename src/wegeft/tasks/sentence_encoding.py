@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from wegeft.errors import UserError
+from wegeft.models.transformers_source import pad_id
 from wegeft.tasks.glue import SentencePair
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ class SentenceEncoder:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> None:
         self._tokenizer = tokenizer
         self._max_length = max_length
-        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        if not isinstance(pad_id, int):
-            raise UserError(f"the tokenizer of {tokenizer.name_or_path} has no pad and no EOS token to pad with.")
-        self.pad_id = pad_id
+        self.pad_id = pad_id(tokenizer)
         self.cut = 0
 
     def encode(self, pairs: Sequence[SentencePair]) -> list[EncodedPair]:

@@ -33,10 +33,7 @@ class PreparedSentences:
         """Encode training and development examples."""
         self._task = task
         self._encoder = SentenceEncoder(backbone.processor, protocol.max_length)
-        # Classifiers without an attention to both sides read the last token, which they find by the id of padding.
-        model: Any = backbone.model
-        model.config.pad_token_id = self._encoder.pad_id
-        _check_room(model, protocol.max_length)
+        _check_room(backbone.model, protocol.max_length)
         choose, report = task.development(protocol)
         self.train_items: Sequence[EncodedPair] = self._encoder.encode(task.source.pairs("train"))
         self._report = self._encoder.encode(report)

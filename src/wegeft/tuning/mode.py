@@ -22,6 +22,7 @@ from wegeft.cli import explain, to_run_config
 from wegeft.config import RunConfig
 from wegeft.errors import UserError
 from wegeft.experiment import check_fit, obtain, together
+from wegeft.files import check_writable
 from wegeft.rank import is_first
 from wegeft.records.identity import run_id
 from wegeft.records.provenance import collect_provenance, own_command
@@ -75,6 +76,7 @@ class Trials:
             if look_up(trial.plain(), key) != value:
                 raise UserError(f"tune.space.{key} sets no single value of the configuration.")
         check_fit(trial)
+        check_writable("tune.folder", Path(self._config.tune.folder))
         reported = build_task(self._config.task).scored_uids(self._config.protocol)
         seen = sorted(reported & build_task(trial.task).scored_uids(trial.protocol))
         if seen:
