@@ -201,6 +201,14 @@ def test_layers_that_read_different_inputs_are_served_apart() -> None:
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
 
 
+def test_a_pass_that_broke_off_does_not_part_the_layers() -> None:
+    backbone, _ = wegeft("form=input", "r=4")
+    backbone.get_submodule("model.layers.0.self_attn.q_proj")(random(27, 32))  # k and v never follow
+    with Products() as forward:
+        loss(backbone)
+    assert forward.shapes[(27, 32), (32, 12)] == 2  # q, k and v of both decoder layers
+
+
 def test_changed_factors_and_changed_inputs_are_seen() -> None:
     backbone, method = wegeft("form=input")
     attention = backbone.get_submodule("model.layers.0.self_attn")

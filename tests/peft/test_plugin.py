@@ -122,6 +122,23 @@ def test_layers_that_read_the_same_input_edit_it_together(monkeypatch: pytest.Mo
     copy.deepcopy(model)  # nothing of the computation is kept
 
 
+def test_nothing_is_held_of_a_pass_that_broke_off() -> None:
+    model = adapted("v3", form="input")
+    q_proj = next(layers(model)).base_layer
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    hook = q_proj.register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        loss(model)
+    hook.remove()
+    updates = [module for module in model.modules() if isinstance(module, InputUpdate)]
+    shared = {one for update in updates for one in update.shared_inputs.values()}
+    assert len(shared) == 2
+    assert all(one._x_NI is None and not one._edited for one in shared)
+
+
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
     gradients = []
     for checkpointing in (False, True):

@@ -94,8 +94,9 @@ def _codes(x_NI: Tensor, phis: Sequence[Tensor], psi_CI: Tensor, scale: float) -
 class SharedInput:
     """Layers of one module that read the same tensor; the first that is called edits it for all of them.
 
-    What the others will ask for is kept until they have. If another tensor comes before that, they do not read the same
-    (cross-attention), and each is served on its own from then on.
+    What the others will ask for is kept until they have. If one of them comes with another tensor instead, they do not
+    read the same (cross-attention), and each is served on its own from then on. If one that has been served comes
+    again, the pass before broke off, which says nothing about them.
     """
 
     def __init__(self, members: Mapping[Frozen, InputUpdate]) -> None:
@@ -110,7 +111,7 @@ class SharedInput:
         versions = (factor._version for update in self._members.values() for factor in update.factors)
         state = (x_NI._version, self._members[base].kept, *versions)
         if self._x_NI is not x_NI or self._state != state or base not in self._edited:
-            self._are_alike &= not self._edited
+            self._are_alike &= base not in self._edited
             self._x_NI, self._state, self._edited = x_NI, state, self._edit(base, x_NI)
         own = self._edited.pop(base)
         if not self._edited:

@@ -259,8 +259,12 @@ class InputUpdate(WeGeFTUpdate):
                     self.phi_DR.grad = grad_IR if self.phi_DR.grad is None else self.phi_DR.grad + grad_IR
         finally:
             self._passes, self._products = 1, None
-            for shared in self.shared_inputs.values():
-                shared.forget()
+            self.forget_inputs()
+
+    def forget_inputs(self) -> None:
+        """Let go of what is kept for layers that read the same input, if a forward pass broke off between them."""
+        for shared in self.shared_inputs.values():
+            shared.forget()
 
     def _finish(self, b_OR: Tensor) -> Tensor:
         """block(B + 1 b_R), computed in the dtype of the factors."""

@@ -52,10 +52,16 @@ class WeGeFTModel(BaseTuner):
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *_: Any, **kwargs: Any) -> Iterator[None]:
-        """Refuse ``adapter_names``, which PEFT hands to this function and takes away from the forward pass."""
+        """Around a forward pass, from which PEFT takes ``adapter_names``: refuse these, hold nothing if it fails."""
         if kwargs.get("adapter_names") is not None:
             raise ValueError(NO_MIXING)
-        yield
+        try:
+            yield
+        except BaseException:
+            for module in self.model.modules():
+                if isinstance(module, InputUpdate):
+                    module.forget_inputs()
+            raise
 
     def _create_and_replace(
         self,
