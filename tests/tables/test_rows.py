@@ -50,6 +50,17 @@ def test_other_data_is_another_row() -> None:
     assert sorted(labels.values()) == sorted(f"data={row.key.data[:6]}" for row in rows)
 
 
+def test_other_weights_are_another_row() -> None:
+    records = [_with(0.5, seed=seed) for seed in (42, 43, 44)]
+    for record, weights in zip(records[1:], ("e", "f"), strict=True):
+        record["backbone"] = {"model.safetensors": weights * 64}
+    rows = make_rows(records)
+    assert [row.seeds for row in sorted(rows, key=lambda row: row.seeds)] == [(42,), (43,), (44,)]
+    labels = {"weights=unknown", *(f"weights={row.key.backbone[:6]}" for row in rows if row.seeds != (42,))}
+    assert set(differing_settings(rows).values()) == labels
+    assert len(labels) == 3
+
+
 def test_an_adapter_from_elsewhere_is_another_row_whatever_its_file_is_called() -> None:
     records = [_with(0.9, seed=42)]
     for seed in (42, 43):
@@ -108,6 +119,16 @@ def test_settings_that_differ_are_named() -> None:
         "training.learning_rate=0.0001",
         "training.learning_rate=0.002 training.warmup_ratio=0.1",
     }
+
+
+def test_code_of_every_part_counts() -> None:
+    clean, part, evaluation = (make_record(make_config(seed=seed)) for seed in (42, 43, 44))
+    uncommitted = make_record(dirty=True)["provenance"]
+    part["training"]["parts"] = [{"from_step": step, "provenance": part["provenance"]} for step in (0, 5)]
+    part["training"]["parts"][0]["provenance"] = uncommitted
+    evaluation["evaluation"]["provenance"] = uncommitted
+    (row,) = make_rows([clean, part, evaluation])
+    assert row.dirty == 2
 
 
 def test_dirty_and_unknown_code_counts() -> None:

@@ -114,7 +114,8 @@ def _rates(rows: Sequence[OurRow]) -> dict[str, list[list[tuple[float, float]]]]
     for row in rows:
         rate = row.config.get("training", {}).get("learning_rate")
         if rate and row.mean and not row.limited:
-            others = digest([row.key.data, recipe_of(row.config, (*NOT_IN_A_ROW, "training.learning_rate"))])
+            recipe = recipe_of(row.config, (*NOT_IN_A_ROW, "training.learning_rate"))
+            others = digest([row.key.data, row.key.backbone, recipe])
             found[row.key.method, others][rate] = row.mean.mean
     drawn: dict[str, list[list[tuple[float, float]]]] = {}
     for (method, _), scores in sorted(found.items()):

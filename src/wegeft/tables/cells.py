@@ -7,7 +7,7 @@ from typing import Any
 
 from wegeft.tables.definition import Definition, Extra
 from wegeft.tables.published import PublishedRow
-from wegeft.tables.rows import OurRow, Statistic
+from wegeft.tables.rows import OurRow, Statistic, code_states
 from wegeft.tables.table import OPEN, Cell, Heading
 
 EXTRA_HEADINGS: dict[Extra, Heading] = {
@@ -99,7 +99,7 @@ def score_cell(definition: Definition, score: Statistic | None) -> Cell:
 def facts_of_our_row(row: OurRow) -> dict[str, Any]:
     """What the CSV and JSON forms say beyond the printed columns."""
     parameters = row.runs[0]["parameters"]
-    states = [run["provenance"]["git"] for run in row.records]
+    states = [state for run in row.records for state in code_states(run)]
     commits = {state["commit"] if state else "unknown" for state in states}
     return {
         "method": row.key.method,
@@ -114,6 +114,7 @@ def facts_of_our_row(row: OurRow) -> dict[str, Any]:
         "dirty_runs": row.dirty,
         "commits": " ".join(sorted(commits)),
         "data": row.key.data,
+        "backbone": row.key.backbone,
         "recipe": row.key.recipe,
         "run_ids": " ".join(run["run_id"] for run in row.records),
     }

@@ -17,6 +17,7 @@ from wegeft.records.store import Problem, Record
 _SET = "task.subset"
 # Where a run read its data is no part of a row; what it read is, through the content hashes.
 NOT_IN_A_ROW = ("seed", "task.source.root")
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Key:
-    """What tells rows of one table apart, in sorting order; ``recipe`` and ``data`` are digests."""
+    """What tells rows of one table apart, in sorting order; ``recipe``, ``data`` and ``backbone`` are digests.
+
+    ``backbone`` is of its files, :data:`UNKNOWN` in records that are older than their hashes.
+    """
 
     task: str
     scale: str
@@ -50,6 +54,7 @@ class Key:
     method: str
     recipe: str
     data: str
+    backbone: str
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,7 @@ class OurRow:
     @cached_property
     def dirty(self) -> int:
         """How many runs were made from uncommitted code, or from code of which no commit is known."""
-        states = [run["provenance"]["git"] for run in self.records]
-        return sum(state is None or state["dirty"] for state in states)
+        return sum(any(state is None or state["dirty"] for state in code_states(run)) for run in self.records)
 
     def score(self, *subsets: str) -> Statistic | None:
         """Over the seeds that scored all of ``subsets``, of their unweighted mean."""
@@ -150,6 +154,14 @@ class OurRow:
         return any(_is_held_out(run) for run in self.records)
 
 
+def code_states(run: Record) -> list[dict[str, Any] | None]:
+    """State of the code of every process that had a part in ``run``: of its training, and of a later evaluation."""
+    parts = (run["training"] or {}).get("parts", ())
+    evaluation = run["evaluation"] or {}
+    made_by = [run["provenance"], *(part["provenance"] for part in parts), evaluation.get("provenance")]
+    return [provenance["git"] for provenance in made_by if provenance is not None]
+
+
 def make_rows(records: Iterable[Record]) -> list[OurRow]:
     """Rows sorted by key; within a row one run per seed, see :func:`rows_and_repeats`."""
     return rows_and_repeats(records)[0]
@@ -187,6 +199,7 @@ def key_of(record: Record) -> Key:
         method=config["method"]["name"],
         recipe=digest(recipe_of(config, NOT_IN_A_ROW)),
         data=digest(record["data"]["hashes"]),
+        backbone=digest(record["backbone"]) if "backbone" in record else UNKNOWN,
     )
 
 
@@ -203,8 +216,8 @@ def recipe_of(config: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, 
 def differing_settings(rows: Iterable[OurRow]) -> dict[Key, str]:
     """For rows of one method and model: the settings in which they differ, as ``key=value`` words.
 
-    Rows that differ in their data alone are told apart by the data's digest. Rows of different sets, each a question of
-    its own, are told apart by the set alone.
+    Rows that differ in their data or in the backbone's files are told apart by digests of these, rows of different
+    sets, each a question of its own, by the set alone.
     """
     flat = {row.key: flatten(recipe_of(row.config, NOT_IN_A_ROW)) for row in rows}
     keys = sorted({key for settings in flat.values() for key in settings})
@@ -217,6 +230,8 @@ def differing_settings(rows: Iterable[OurRow]) -> dict[Key, str]:
         words = [f"{key}={settings[key]}" for key in telling if key in settings]
         if len({key.data for key in flat}) > 1:
             words.append(f"data={row_key.data[:6]}")
+        if len({key.backbone for key in flat}) > 1:
+            words.append(f"weights={row_key.backbone[:6]}" if row_key.backbone != UNKNOWN else "weights=unknown")
         labels[row_key] = " ".join(words)
     return labels
 
@@ -255,4 +270,4 @@ def _is_held_out(run: Record) -> bool:
 
 
 def _sort_key(key: Key) -> tuple[str, ...]:
-    return (key.task, key.scale, key.protocol, key.model, key.method, key.recipe, key.data)
+    return (key.task, key.scale, key.protocol, key.model, key.method, key.recipe, key.data, key.backbone)
