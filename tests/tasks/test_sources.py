@@ -73,6 +73,12 @@ def test_missing_files_are_noticed_before_anything_is_read(tmp_path: Path) -> No
         task.check_data()
 
 
+def test_a_set_that_is_not_published_is_named_with_those_that_are(tmp_path: Path) -> None:
+    task = commonsense(write_data(tmp_path, ROWS), "task.test_subsets=[boolq,opnbookqa]")
+    with pytest.raises(UserError, match=r"data\.root, or task\.test_subsets: opnbookqa is none of boolq, .*mean openb"):
+        task.check_data()
+
+
 def test_no_data_root_names_the_key_and_the_way_to_get_data() -> None:
     with pytest.raises(UserError, match=r"data\.root is not set: .*fetch_data\.py commonsense"):
         text_task("scale=paper").check_data()
