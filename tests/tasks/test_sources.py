@@ -40,6 +40,7 @@ def test_all_rows_of_all_sets_come_in_file_order(tmp_path: Path) -> None:
         ),
         (json.dumps([ROWS[0] | {"output": 3}]), "row 0 has no text field `output`"),
         (json.dumps([ROWS[0] | {"answer": "  "}]), "row 0 has an empty `answer`"),
+        (json.dumps([ROWS[0], ROWS[1] | {"instruction": " \n"}]), "row 1 has an empty `instruction`"),
     ],
 )
 def test_a_broken_file_is_named_with_its_row(tmp_path: Path, content: str, sentence: str) -> None:

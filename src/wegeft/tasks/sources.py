@@ -274,10 +274,11 @@ def _json_lines(path: Path, text: str) -> list[Any]:
 
 
 def checked_row(path: Path, number: int, row: Mapping[str, Any]) -> Row:
-    """``row`` with its four text fields alone; UserError for one that is missing, or an empty answer."""
+    """``row`` with its four text fields alone; UserError for one that is missing, or an empty question or answer."""
     for field in ROW_FIELDS:
         if not isinstance(row.get(field), str):
             raise UserError(f"data file {path}, row {number} has no text field `{field}`.")
-    if not row["answer"].strip():
-        raise UserError(f"data file {path}, row {number} has an empty `answer`.")
+    for field in ("instruction", "answer"):  # published test files leave `output` empty, which nothing reads
+        if not row[field].strip():
+            raise UserError(f"data file {path}, row {number} has an empty `{field}`.")
     return {field: row[field] for field in ROW_FIELDS}
