@@ -93,7 +93,10 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel], key: str) -> str:
         )
     if detail["type"] == "missing":
         return f"{dotted} is missing."
-    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    if detail["type"] == "tuple_type":
+        example = detail["input"] if isinstance(detail["input"], str | int | float) else "ONE,ANOTHER"
+        return f"{dotted}={detail['input']!r} is refused: it must be a list, e.g. {dotted}=[{example}]."
+    message = detail["msg"].removeprefix("Value error, ").replace("Tuple", "List").rstrip(".")
     if detail["type"] == "value_error" and (not location or message.startswith(dotted)):
         return f"{message}."
     return f"{dotted}={detail['input']!r} is refused: {message[0].lower()}{message[1:]}."

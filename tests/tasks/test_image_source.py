@@ -120,7 +120,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         source(None).examples("train")
     with pytest.raises(UserError, match=r"train\.json does not exist; check data\.root"):
         source(tmp_path).examples("train")
-    with pytest.raises(UserError, match="there is no split dev; choices: train, val, test"):
+    with pytest.raises(UserError, match=r"task\.test_split: there is no split dev; choices: train, val, test"):
         source(write_pictures(tmp_path)).examples("dev")
 
 

@@ -40,6 +40,7 @@ def test_all_rows_of_all_sets_come_in_file_order(tmp_path: Path) -> None:
         ),
         (json.dumps([ROWS[0] | {"output": 3}]), "row 0 has no text field `output`"),
         (json.dumps([ROWS[0] | {"answer": "  "}]), "row 0 has an empty `answer`"),
+        (json.dumps([ROWS[0], ROWS[1] | {"instruction": " \n"}]), "row 1 has an empty `instruction`"),
     ],
 )
 def test_a_broken_file_is_named_with_its_row(tmp_path: Path, content: str, sentence: str) -> None:
@@ -70,6 +71,12 @@ def test_missing_files_are_noticed_before_anything_is_read(tmp_path: Path) -> No
     task.check_data()
     (tmp_path / "dataset" / "winogrande" / "train.json").unlink()
     with pytest.raises(UserError, match=r"winogrande/train\.json does not exist; check data\.root"):
+        task.check_data()
+
+
+def test_a_set_that_is_not_published_is_named_with_those_that_are(tmp_path: Path) -> None:
+    task = commonsense(write_data(tmp_path, ROWS), "task.test_subsets=[boolq,opnbookqa]")
+    with pytest.raises(UserError, match=r"data\.root, or task\.test_subsets: opnbookqa is none of boolq, .*mean openb"):
         task.check_data()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.evaluation.tiny import tiny_llama
-from tests.tasks.tiny import protocol, row, text_task, tiny_tokenizer, write_data
+from tests.tasks.tiny import SUBSETS, protocol, row, text_task, tiny_tokenizer, write_data
 from wegeft.config import ModelConfig
 from wegeft.errors import UserError
 from wegeft.evaluation.config import EvaluationConfig
@@ -62,6 +62,14 @@ def test_the_record_gets_the_first_prompt_and_nothing_to_remark(tmp_path: Path) 
     assert list(first.input_ids) == prepared.train_items[0].input_ids[: len(first.input_ids)]
     assert first.special_tokens == {"bos": 1, "eos": 2, "pad": 3}
     assert prepared.remarks() == {}
+
+
+def test_rows_without_a_target_are_counted_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a published mix of arithmetic holds a few; test rows need none."""
+    prepared = prepare(task_on(tmp_path, row("is rain wet?"), row("is fire hot?") | {"output": ""}), "max_length=200")
+    assert len(prepared.train_items) == 16
+    assert prepared.remarks()["train_rows_without_target"] == [f"{subset}/train/1" for subset in SUBSETS]
+    assert "note: 8 of 16 training rows have an empty target, boolq/train/1 first" in capsys.readouterr().err
 
 
 def test_left_out_rows_are_counted_before_and_after_the_evaluation(tmp_path: Path) -> None:

@@ -116,9 +116,10 @@ class UpdateConfig(Strict):
 
 
 def _known_scheme(sharing: object) -> object:
-    """Refuse a misspelt scheme in one sentence; pydantic's own would list every form that the value could have."""
-    if isinstance(sharing, str) and sharing not in get_args(Scheme):
-        raise ValueError(f"choose {', '.join(get_args(Scheme))}, or a list of regular expressions")
+    """Refuse what is no scheme in one sentence; pydantic's own would list every form that the value could have."""
+    patterns = isinstance(sharing, list | tuple) and all(isinstance(pattern, str) for pattern in sharing)
+    if not (patterns and sharing) and sharing not in get_args(Scheme):
+        raise ValueError(f"choose {', '.join(get_args(Scheme))}, or a list of at least one regular expression")
     return sharing
 
 

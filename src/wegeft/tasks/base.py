@@ -6,7 +6,9 @@ Does not: tokenise, generate or score.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import AfterValidator
 
 from wegeft.schema import Strict
 from wegeft.tasks.protocol import BaseProtocol
@@ -49,6 +51,17 @@ class DataSummary:
     rows: int
     expected: int | None
     sha256: str
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise ValueError(f"it names {twice} twice; name each once")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""Parts of the data, each named once: rows that were taken twice would weigh twice, and no record would say so."""
 
 
 class TaskConfig(Strict):

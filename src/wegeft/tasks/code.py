@@ -88,7 +88,9 @@ class BenchmarkFiles(FilteredFiles):
         for benchmark, name in self.config.problem_files.items():
             if benchmark == subset:
                 return Path(self.config.root) / name
-        raise UserError(f"there is no benchmark {subset}; choices: {', '.join(self.config.problem_files)}.")
+        raise UserError(
+            f"task.{split}_subsets: there is no benchmark {subset}; choices: {', '.join(self.config.problem_files)}."
+        )
 
     def qualifying(self, subset: str, split: Split) -> Sequence[tuple[int, Row]]:
         """See :meth:`FilteredFiles.qualifying`."""
@@ -115,7 +117,7 @@ class MiniCode(GeneratedSource):
     def all_rows(self, subset: str, split: Split) -> list[Row]:
         """See :meth:`GeneratedSource.all_rows`."""
         if subset != "one_line":
-            raise UserError(f"the mini code has no {subset}; it has one_line.")
+            raise UserError(f"task.{split}_subsets: the mini code has no {subset}; it has one_line.")
         return _one_line_functions()[split]
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from wegeft.errors import UserError
 from wegeft.schema import load_target
-from wegeft.tasks.base import DataSummary, Task, TaskConfig
+from wegeft.tasks.base import DataSummary, Names, Task, TaskConfig
 from wegeft.tasks.image_source import ImageExample, ImageSource
 from wegeft.tasks.image_transform import Normalisation, TransformConfig
 from wegeft.tasks.protocol import BaseProtocol
@@ -54,7 +54,7 @@ class ImageTaskConfig(TaskConfig):
     source: dict[str, Any]
     by_scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
     classes: int = Field(ge=2)
-    train_splits: tuple[str, ...] = Field(min_length=1)
+    train_splits: Names = Field(min_length=1)
     test_split: str
     train_transform: TransformConfig
     test_transform: TransformConfig

@@ -96,7 +96,10 @@ class SplitFiles(ImageSource):
 
     def _listed(self, split: str) -> Mapping[str, int]:
         if split not in self.config.splits:
-            raise UserError(f"there is no split {split}; choices: {', '.join(self.config.splits)}.")
+            raise UserError(
+                f"task.train_splits, task.test_split: there is no split {split}; choices: "
+                f"{', '.join(self.config.splits)}."
+            )
         return self._all_listed[split]
 
     @cached_property

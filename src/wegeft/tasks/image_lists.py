@@ -62,7 +62,10 @@ class ListFiles(ImageSource):
     def examples(self, split: str) -> Sequence[ImageExample]:
         """See :meth:`ImageSource.examples`."""
         if split not in self.config.splits:
-            raise UserError(f"there is no split {split}; choices: {', '.join(self.config.splits)}.")
+            raise UserError(
+                f"task.train_splits, task.test_split: there is no split {split}; choices: "
+                f"{', '.join(self.config.splits)}."
+            )
         if split not in self._read:
             self._read[split] = self._examples(split)
         return self._read[split]

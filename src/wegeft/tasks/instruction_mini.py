@@ -34,7 +34,7 @@ class MiniInstructions(GeneratedSource):
     def all_rows(self, subset: str, split: Split) -> Sequence[Row]:
         """See :meth:`GeneratedSource.all_rows`."""
         if subset != "constraints":
-            raise UserError(f"the mini instructions have no {subset}; they have constraints.")
+            raise UserError(f"task.{split}_subsets: the mini instructions have no {subset}; they have constraints.")
         rows = _rows()
         return rows[: ROWS["train"]] if split == "train" else rows[ROWS["train"] :]
 

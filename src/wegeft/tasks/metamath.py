@@ -49,9 +49,11 @@ class MetaMathFiles(LLMAdaptersFiles):
     def path(self, subset: str, split: Split) -> Path:
         """File of one subset and split."""
         if split == "test" and subset not in self.config.test_files:
-            raise UserError(f"there is no test set {subset}; choices: {', '.join(self.config.test_files)}.")
+            raise UserError(
+                f"task.{split}_subsets: there is no test set {subset}; choices: {', '.join(self.config.test_files)}."
+            )
         if split == "train" and subset not in (GSM, ALL):
-            raise UserError(f"MetaMathQA has no subset {subset}; choices: {GSM}, {ALL}.")
+            raise UserError(f"task.{split}_subsets: MetaMathQA has no subset {subset}; choices: {GSM}, {ALL}.")
         if self.config.root is None:
             return super().path(subset, split)  # which says so
         return Path(self.config.root) / (self.config.train_file if split == "train" else self.config.test_files[subset])

@@ -46,7 +46,8 @@ class MiniWorld(GeneratedSource):
         world = _world(self.config.family, self.config.world_seed)
         if subset not in world.subsets:
             raise UserError(
-                f"the mini world's {self.config.family} has no {subset}; it has {', '.join(world.subsets)}."
+                f"task.{split}_subsets: the mini world's {self.config.family} has no {subset}; it has "
+                f"{', '.join(world.subsets)}."
             )
         return world.rows(subset, split)
 

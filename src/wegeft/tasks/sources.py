@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from wegeft.errors import UserError
-from wegeft.schema import Strict
+from wegeft.schema import Strict, did_you_mean
 
 Split = Literal["train", "test"]
 Row = Mapping[str, str]
@@ -160,8 +160,12 @@ class LLMAdaptersFiles(Source):
 
     def check(self, subset: str, split: Split) -> None:
         """See :meth:`Source.check`."""
-        if not self.path(subset, split).is_file():
-            raise UserError(f"data file {self.path(subset, split)} does not exist; check data.root.")
+        if self.path(subset, split).is_file():
+            return
+        known = [name.removesuffix(f"/{split}") for name in self.config.expected_rows if name.endswith(f"/{split}")]
+        near = did_you_mean(subset, known)
+        unknown = "" if subset in known else f", or task.{split}_subsets: {subset} is none of {', '.join(known)}{near}"
+        raise UserError(f"data file {self.path(subset, split)} does not exist; check data.root{unknown}.")
 
     def chance(self, subset: str) -> float | None:
         """See :meth:`Source.chance`."""
@@ -270,10 +274,11 @@ def _json_lines(path: Path, text: str) -> list[Any]:
 
 
 def checked_row(path: Path, number: int, row: Mapping[str, Any]) -> Row:
-    """``row`` with its four text fields alone; UserError for one that is missing, or an empty answer."""
+    """``row`` with its four text fields alone; UserError for one that is missing, or an empty question or answer."""
     for field in ROW_FIELDS:
         if not isinstance(row.get(field), str):
             raise UserError(f"data file {path}, row {number} has no text field `{field}`.")
-    if not row["answer"].strip():
-        raise UserError(f"data file {path}, row {number} has an empty `answer`.")
+    for field in ("instruction", "answer"):  # published test files leave `output` empty, which nothing reads
+        if not row[field].strip():
+            raise UserError(f"data file {path}, row {number} has an empty `{field}`.")
     return {field: row[field] for field in ROW_FIELDS}

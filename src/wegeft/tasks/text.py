@@ -17,7 +17,7 @@ from wegeft.evaluation.decoding import DecodingConfig
 from wegeft.evaluation.extractors import Extractor
 from wegeft.evaluation.judging.config import JudgeConfig
 from wegeft.schema import Strict, load_target
-from wegeft.tasks.base import DataSummary, Example, Task, TaskConfig
+from wegeft.tasks.base import DataSummary, Example, Names, Task, TaskConfig
 from wegeft.tasks.protocol import BaseProtocol, ProtocolConfig
 from wegeft.tasks.sources import ROW_FIELDS, Row, Source, Split
 
@@ -89,8 +89,8 @@ class TextTaskConfig(TaskConfig):
     source: dict[str, Any]
     by_scale: dict[str, dict[str, Any]] = Field(default_factory=dict)
     by_protocol: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    train_subsets: tuple[str, ...] = Field(min_length=1)
-    test_subsets: tuple[str, ...] = Field(min_length=1)
+    train_subsets: Names = Field(min_length=1)
+    test_subsets: Names = Field(min_length=1)
     leaked_subsets: tuple[str, ...]
     side_subsets: tuple[str, ...] = ()
     accept: AcceptConfig | None = None
@@ -107,15 +107,33 @@ class TextTaskConfig(TaskConfig):
     def _known_fields_of_all(cls, templates: dict[str, str]) -> dict[str, str]:
         for template in templates.values():
             cls._known_fields(template)
+            cls._asks(template)
         return templates
 
     @field_validator("prompt", "prompt_with_input", "target")
     @classmethod
     def _known_fields(cls, template: str | None) -> str | None:
-        names = {name for _, name, _, _ in string.Formatter().parse(template or "") if name is not None}
-        unknown = sorted(names.difference(ROW_FIELDS))
+        unknown = sorted(_fields_of(template or "").difference(ROW_FIELDS))
         if unknown:
             raise ValueError(f"the template uses {unknown}; a row has {', '.join(ROW_FIELDS)}")
+        try:
+            (template or "").format_map(dict.fromkeys(ROW_FIELDS, ""))
+        except (LookupError, ValueError) as error:  # {instruction:d}, {instruction!z}
+            raise ValueError(f"the template cannot be filled in ({error})") from error
+        return template
+
+    @field_validator("prompt", "prompt_with_input")
+    @classmethod
+    def _asks(cls, template: str | None) -> str | None:
+        if template is not None and "instruction" not in _fields_of(template):
+            raise ValueError("the template must use {instruction}, or every row would ask the same")
+        return template
+
+    @field_validator("target")
+    @classmethod
+    def _answers(cls, template: str) -> str:
+        if _fields_of(template).isdisjoint(("output", "answer")):
+            raise ValueError("the template must use {output} or {answer}, or every row would teach the same")
         return template
 
     @model_validator(mode="after")
@@ -125,6 +143,11 @@ class TextTaskConfig(TaskConfig):
             if subset not in self.scoring and DEFAULT not in self.scoring:
                 raise ValueError(f"task.scoring has no entry for {subset} and no `{DEFAULT}`")
         return self
+
+
+def _fields_of(template: str) -> set[str]:
+    """The fields of a row that ``template`` uses."""
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
 
 
 class TextTask(Task):

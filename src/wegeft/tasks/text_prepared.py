@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from wegeft.config import TrainingConfig
+from wegeft.console import print_note
 from wegeft.errors import UserError
 from wegeft.evaluation.checks import check_test_sets
 from wegeft.evaluation.config import EvaluationConfig
@@ -38,6 +39,12 @@ class PreparedText:
         self._too_long_prompts: dict[str, int] = {}
         check_test_sets(model, encoder, task, task.test_examples())
         examples = task.train_examples()
+        self._without_target = [example.uid for example in examples if not example.target.strip()]
+        if self._without_target and current().is_main:
+            print_note(
+                f"{len(self._without_target)} of {len(examples)} training rows have an empty target, "
+                f"{self._without_target[0]} first; the record names them (train_rows_without_target)."
+            )
         self._not_judged = ""
         self._batch_size = 0
         self._not_accepted: dict[str, int] = {}
@@ -95,11 +102,12 @@ class PreparedText:
         self._batch_size = batch_size
 
     def remarks(self) -> dict[str, Any]:
-        """Rows that ``protocol.truncation`` cut or left out, and what waits for a judge; what is empty is left away."""
+        """Rows that were cut, left out or teach nothing, and what waits for a judge; what is empty is left away."""
         items = self._encoded
         remarks = {
             "train_rows_truncated": list(items.truncated),
             "train_rows_skipped": list(items.skipped),
+            "train_rows_without_target": self._without_target,
             "test_prompts_too_long": self._too_long_prompts,
             "train_rows_left_out": sum(
                 self._task.source.left_out(subset, "train") for subset in self._task.config.train_subsets
