@@ -75,6 +75,11 @@ def refusal(
         (("method.target_modules=null",), ("method.target_modules=None", "method.target_modules=[ONE,ANOTHER]")),
         (("method.target_modules=[]",), ("method.target_modules=[]", "list should have at least 1 item")),
         (("task.prompt=hello",), ("task.prompt='hello'", "must use {instruction}")),
+        (("task=wizardlm", "scale=paper", "task.prompt=hello"), ("task.prompt='hello'", "must use {instruction}")),
+        (
+            ("task=wizardlm", "scale=paper", "task.next_turn=hello"),
+            ("task.next_turn='hello'", "must use {instruction}"),
+        ),
         (("task.target=hello",), ("task.target='hello'", "must use {output} or {answer}")),
         (("task.prompt='{instruction:d}'",), ("task.prompt=", "cannot be filled in")),
         (("experiment=mini_commonsense",), ("write +experiment=NAME", "efficiency, efficiency_compiled")),

@@ -189,6 +189,9 @@ def test_a_prompt_beyond_the_positions_of_the_backbone_is_named(tmp_path: Path) 
     task = task_on(tmp_path / "data", [ROWS[0], row("why does it " * 40)])
     with pytest.raises(UserError, match=r"row boolq/test/1: .* the backbone's 256 positions .*max_length=223"):
         evaluate(tiny_llama(), task, tmp_path)
+    longer = task_on(tmp_path / "others", [ROWS[0]], "task.max_new_tokens=256")
+    with pytest.raises(UserError, match=r"256 positions are not enough; set task\.max_new_tokens below 256\."):
+        evaluate(tiny_llama(), longer, tmp_path)
 
 
 def test_an_answer_that_can_never_be_right_is_named(tmp_path: Path) -> None:

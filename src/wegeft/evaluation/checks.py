@@ -65,8 +65,9 @@ def check_room(model: nn.Module, encoder: TextEncoder, task: TextTask, sets: Que
         left_out = prompts.too_long if encoder.protocol.truncation == "skip" else frozenset()
         for index, (example, ids) in enumerate(zip(examples, prompts.input_ids, strict=True)):
             if len(ids) > longest and index not in left_out:
+                cut = f"protocol.max_length={longest - 1} and protocol.truncation=skip or right"
                 raise UserError(
                     f"row {example.uid}: its prompt takes {len(ids)} tokens, and with {task.max_new_tokens} new ones "
                     f"the backbone's {positions} positions are not enough; set "
-                    f"protocol.max_length={longest - 1} and protocol.truncation=skip or right."
+                    f"{cut if longest > 1 else f'task.max_new_tokens below {positions}'}."
                 )

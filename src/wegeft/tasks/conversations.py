@@ -41,7 +41,7 @@ class ConversationTaskConfig(TextTaskConfig):
 
     @field_validator("next_turn")
     @classmethod
-    def _asks(cls, template: str) -> str:
+    def _next_turn_asks(cls, template: str) -> str:
         names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
         if names != {"instruction"}:
             raise ValueError("the template must use {instruction} and no other field")
