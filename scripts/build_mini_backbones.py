@@ -370,7 +370,7 @@ under its licence.
 | loss | {first_loss:.3f} (first {log_every} steps) to {last_loss:.3f} (last {log_every}) |
 | facts completed, fine-tuning entities | {known:.1%} |
 | facts completed, test entities | {known_test:.1%} |
-| wall time of the training | {minutes:.1f} min on {threads} threads |
+| wall time of the training | {minutes:.1f} min, threads: {threads} |
 | weights | stored in bf16, loaded as fp32 |
 
 A fact counts as completed when the greedy continuation of one plain statement ("The color of the ... is") is its value;

@@ -229,7 +229,7 @@ pictures. Made by this repository, under its licence.
 | pictures seen | {seen:,} ({passes} passes: {steps:,} steps of {batch} pictures) |
 | loss | {first_loss:.3f} (first {log_every} steps) to {last_loss:.3f} (last {log_every}) |
 | right answers, {held_out:,} further pictures | {right:.1%} (the likeliest answer to each: {guess:.1%}) |
-| wall time of the training | {minutes:.1f} min on {threads} threads |
+| wall time of the training | {minutes:.1f} min, threads: {threads} |
 | weights | fp32 |
 
 Pretraining never showed a combination of parts that belongs to a species of the fine-grained tasks, a thing or land of
