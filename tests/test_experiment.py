@@ -11,13 +11,13 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from tests.composing import run_config
-from wegeft import experiment, lock
+from wegeft import experiment, lock, models
 from wegeft.errors import BusyError, UserError
 from wegeft.exits import DIVERGED
 from wegeft.models.transformers_source import resolve_source
-from wegeft.records.identity import run_id
+from wegeft.records.identity import digest, run_id
 from wegeft.records.store import read_record
-from wegeft.training import checkpoint, evidence
+from wegeft.training import evidence
 
 SHORT = ("training.max_steps=3", "evaluation.limit=2", "runtime.threads=1")
 
@@ -117,6 +117,24 @@ def test_a_record_of_other_weights_is_not_taken_for_this_run(tmp_path: Path) -> 
     assert changed == {"model.safetensors"}
 
 
+def test_a_record_is_shown_where_its_weights_are_not_at_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    config = run_config(*SHORT)
+    record = finished()
+    path = Path("results/records") / f"{record['run_id']}.json"
+    elsewhere = config.model_copy(update={"model": config.model.model_copy(update={"source": "./nowhere"})})
+    experiment._check_backbone(record, path, elsewhere)
+    assert "its backbone is not at hand: model.source=./nowhere" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_hub_id_that_has_moved_on_is_noted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"backbone": {"commit": "a" * 40}}
+    monkeypatch.setattr(models, "content_hashes", lambda _: {"commit": "b" * 40})
+    experiment._check_backbone(record, Path("record.json"), run_config())
+    assert f"is at commit {'b' * 40} now, the record is of {'a' * 40}" in capsys.readouterr().err
+
+
 def test_limits_that_leave_no_training_row_are_refused() -> None:
     with pytest.raises(UserError, match=r"protocol\.max_length=8 .* leave no training row"):
         finished("protocol.max_length=8", "protocol.truncation=skip")
@@ -181,29 +199,31 @@ def test_training_goes_on_from_its_own_checkpoints_only(capsys: pytest.CaptureFi
     identity = run_id(config.plain())
     folder = Path("runs") / identity / "checkpoints"
 
-    def kept(made_of: str | None) -> bool:
+    def kept(made_of: str = "these data") -> bool:
         step = folder / "step-00000001.json"
         step.parent.mkdir(parents=True, exist_ok=True)
         step.touch()
-        if made_of is not None:
-            checkpoint.say_made_of(folder, made_of)
-        experiment._clear_checkpoints_of_others(config, identity, "own")
+        experiment._clear_checkpoints_of_others(config, identity, [made_of])
         return step.exists()
 
-    assert kept(None)  # nothing is known against it
-    assert kept("own")
+    assert kept()  # nothing is known against it
+    assert kept()
     assert not capsys.readouterr().err
     assert not kept("other data")
-    assert "other data or other weights; this one starts anew" in capsys.readouterr().err
-    assert kept("own")
-    record = finished()
-    assert not kept("own")  # of a run that is over
-    assert record["run_id"] == identity
+    assert "or on other data or weights: starting anew" in capsys.readouterr().err
+    assert kept("other data")
+    finished()
+    assert not kept()  # of a run that is over
+    assert kept()  # of its repetition, which was interrupted
+    finished("force=true", "seed=1")
+    assert kept()
+    finished("force=true")
+    assert not kept()
 
 
 def test_checkpoints_are_of_the_data_and_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
-    monkeypatch.setattr(experiment, "_clear_checkpoints_of_others", lambda *arguments: told.append(arguments[2]))
+    monkeypatch.setattr(experiment, "_clear_checkpoints_of_others", lambda *told_of: told.append(digest(told_of[2])))
     finished("force=true")
     finished("force=true", "task.sources.mini.train_rows=3")
     backbone = Path("backbone")

@@ -119,20 +119,23 @@ def _is_of_one_training(known: Record, record: Record) -> bool:
     return all(same) and known["data"]["hashes"] == record["data"]["hashes"] and backbone == record["backbone"]
 
 
-def _clear_checkpoints_of_others(config: RunConfig, identity: str, made_of: str) -> None:
+def _clear_checkpoints_of_others(config: RunConfig, identity: str, made_of: Sequence[Any]) -> None:
     """Remove what this training must not go on from: one on other data or weights, or one that is over.
 
-    ``made_of`` is a digest of both. One that diverged keeps its own, which would lead it there again: ``force`` starts
-    it anew.
+    ``made_of`` are the hashes of both. One that is over has its record, and ``force`` repeats it from the start; when
+    that is interrupted, the record is still the same and the repetition goes on from its own checkpoints.
     """
     if current().is_main:
-        folder = run_folder(config, identity) / CHECKPOINTS
-        is_anothers = checkpoint.made_of(folder) not in (None, made_of)
-        if is_anothers:
-            console.print_note(f"{folder} is of a training on other data or other weights; this one starts anew.")
-        if is_anothers or record_path(identity, Path(config.records_dir)).is_file():
+        folder, record = run_folder(config, identity) / CHECKPOINTS, record_path(identity, Path(config.records_dir))
+        over = record.read_text(encoding="utf-8") if record.is_file() else None
+        own, found = digest([made_of, over]), checkpoint.made_of(folder)
+        if found != own and (found is not None or over is not None):
+            if found is not None:
+                console.print_note(
+                    f"{folder} is of a training that is over, or on other data or weights: starting anew."
+                )
             checkpoint.drop(folder)
-        checkpoint.say_made_of(folder, made_of)
+        checkpoint.say_made_of(folder, own)
     current().collect(None)  # the others look for checkpoints too, and must not find what is being removed
 
 
@@ -192,13 +195,31 @@ def known_record(config: RunConfig, identity: str) -> Record | None:
         return record
     if record["data"]["hashes"] != build_task(config.task).content_hashes():
         raise UserError(f"the record {path} was made with other data than data.root holds now; force=true replaces it.")
-    if "backbone" in record and record["backbone"] != (now := models.content_hashes(config.model)):
-        differing = min(name for name, _ in record["backbone"].items() ^ now.items())
-        raise UserError(
-            f"the record {path} was made with another backbone than model.source={config.model.source} is now "
-            f"({differing} differs); force=true replaces it."
-        )
+    _check_backbone(record, path, config)
     return record
+
+
+def _check_backbone(record: Record, path: Path, config: RunConfig) -> None:
+    """Refuse a record of other weights; one whose weights cannot be had, or moved on upstream, is shown with a note."""
+    source, recorded = f"model.source={config.model.source}", record.get("backbone")
+    if recorded is None:  # an older record
+        return
+    note = None
+    try:
+        now = models.content_hashes(config.model)
+    except UserError as error:
+        note = f"the record is shown as it is, its backbone is not at hand: {error}"
+    else:
+        differing = sorted(name for name, _ in recorded.items() ^ now.items())
+        if models.COMMIT in recorded and models.COMMIT in now and differing:
+            note = f"{source} is at commit {now[models.COMMIT]} now, the record is of {recorded[models.COMMIT]}."
+        elif differing:
+            raise UserError(
+                f"the record {path} was made with another backbone than {source} is now ({differing[0]} differs); "
+                "force=true replaces it."
+            )
+    if note is not None and current().is_main:
+        console.print_note(note)
 
 
 def execute(config: RunConfig, identity: str, train_first: bool, command: Sequence[str]) -> Record | None:
@@ -224,7 +245,7 @@ def execute(config: RunConfig, identity: str, train_first: bool, command: Sequen
     if not train_first:
         adapter_file.load(method, adapter)
     elif method.trainable():
-        _clear_checkpoints_of_others(config, identity, digest([task.content_hashes(), contents]))
+        _clear_checkpoints_of_others(config, identity, [task.content_hashes(), contents])
         training, failure = _train(config, identity, method, prepared, provenance)
         if world.is_main and failure is None:
             adapter_file.save(method, folder / adapter_file.NAME)

@@ -1,5 +1,6 @@
 """Cost ratios: right numbers, one machine, and the published figure beside ours."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -66,6 +67,20 @@ def test_costs_of_different_machines_are_not_averaged() -> None:
     assert [texts[name]["hardware"] for name in texts] == [f"{cpu}, threads: 2" for cpu in "AAC"]
     assert [texts[name]["time ×"] for name in texts] == ["1.000", "1.500", ""]
     assert texts["wegeft"]["memory ×"] == "0.500"
+
+
+def test_a_training_that_moved_to_another_machine_says_nothing_about_either() -> None:
+    moved = _record("wegeft", 500, 999.0, 2**33, "A", 1)
+    before = copy.deepcopy(moved["provenance"])
+    before["hardware"]["cpu"] = "B"
+    moved["training"]["parts"] = [
+        {"from_step": 0, "provenance": before},
+        {"from_step": 5, "provenance": moved["provenance"]},
+    ]
+    whole = _record("wegeft", 500, 15.0, 2**29, "A", 2)
+    texts = _texts(_mini(_record("lora", 2000, 10.0, 2**30, "A"), moved, whole), "wegeft")
+    assert (texts["time ×"], texts["memory ×"]) == ("1.500", "0.500")
+    assert texts["time ×"] != _texts(_mini(_record("lora", 2000, 10.0, 2**30, "A"), moved), "wegeft")["time ×"] == ""
 
 
 def test_a_row_scored_on_a_part_of_its_test_sets_is_left_out() -> None:

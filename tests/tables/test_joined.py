@@ -141,6 +141,18 @@ def test_one_set_with_fewer_rows_makes_the_whole_row_partial() -> None:
     assert row.partial
 
 
+def test_one_set_scored_on_a_part_of_its_rows_keeps_the_whole_row_out_of_contests() -> None:
+    records = [run_on(subset, 42, 0.5) for subset in SUBSETS]
+    for record, subset in zip(records, SUBSETS, strict=True):
+        record["data"]["remarks"]["reported_rows"] = {subset: 500}
+    (row,) = join(make_rows(records), SUBSETS)
+    assert row.rankable
+    records[0]["evaluation"]["scores"]["sst2"]["n"] = 5
+    (row,) = join(make_rows(records), SUBSETS)
+    assert row.limited
+    assert not row.rankable
+
+
 def test_the_normalisation_of_every_set_is_said() -> None:
     records = [run_on(subset, 42, 0.5) for subset in SUBSETS]
     for record, mean in zip(records, (0.5, 0.5, 0.5, 0.5, 0.5, 0.25), strict=True):

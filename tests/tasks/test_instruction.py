@@ -35,16 +35,20 @@ def server() -> Iterator[JudgeServer]:
         yield found
 
 
+def answering(root: Path) -> tuple[str, ...]:
+    return (
+        "task=instruction", "scale=small", "model=mini_llama", "training=mini", f"data.root={root}",
+        "training.max_steps=2", "task.max_new_tokens=6", "runtime.threads=1", "evaluation.batch_size=auto",
+    )  # fmt: skip
+
+
 def answered(root: Path) -> tuple[str, dict[str, Any]]:
     """The id and the record of a run with answers that nobody has judged."""
     for name in ("ultrafeedback/train.json", "alpaca_eval/text_davinci_003_outputs.json"):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(ROWS))
-    config = run_config(
-        "task=instruction", "scale=small", "model=mini_llama", "training=mini", f"data.root={root}",
-        "training.max_steps=2", "task.max_new_tokens=6", "runtime.threads=1", "evaluation.batch_size=auto",
-    )  # fmt: skip
+    config = run_config(*answering(root))
     experiment.run(config)
     identity = run_id(config.plain())
     return identity, read_record(Path("results/records") / f"{identity}.json")
@@ -91,6 +95,14 @@ def test_answers_wait_for_a_judge_and_are_scored_by_one(
     assert again["evaluation"]["scores"] == record["evaluation"]["scores"]
     assert again["evaluation"]["batch_size"] == record["evaluation"]["batch_size"] == 32  # auto, on a CPU
     assert len(server.asked) == 5
+
+    experiment.evaluate(run_config(*answering(tmp_path / "data"), "mode=evaluate"))
+    waiting = read_record(Path("results/records") / f"{identity}.json")
+    assert waiting["evaluation"] is None
+    assert waiting["data"]["remarks"]["not_judged"] == f"python run.py mode=judge run={identity}"
+    last = judge_run(identity)
+    assert last["evaluation"] == {**again["evaluation"], "provenance": waiting["data"]["remarks"]["provenance"]}
+    assert last["data"] == again["data"]
 
 
 def test_judgements_of_the_alpaca_eval_package_are_taken(tmp_path: Path) -> None:

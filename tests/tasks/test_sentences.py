@@ -23,7 +23,7 @@ from wegeft.tasks.glue import SentencePair
 from wegeft.tasks.sentence_encoding import SentenceEncoder
 from wegeft.tasks.sentence_sources import MiniSentences, MiniSentencesConfig
 from wegeft.tasks.sentences import SentenceTask
-from wegeft.training.epoch_choice import BEST, BestEpoch
+from wegeft.training.epoch_choice import CANDIDATE, BestEpoch
 from wegeft.training.logger import silent
 from wegeft.training.sentence_objective import SentenceObjective
 
@@ -118,7 +118,8 @@ def test_the_published_way_reports_the_rows_that_chose(root: Path, tiny_roberta:
 def test_the_adapter_of_the_record_is_the_best_epoch(root: Path, tiny_roberta: Path) -> None:
     record = finished(root, tiny_roberta, "task=glue/rte", "protocol=glue_v3", "training.learning_rate=3e-2")
     folder = Path("runs") / record["run_id"]
-    assert (folder / "adapter.safetensors").read_bytes() == (folder / BEST).read_bytes()
+    (best,) = folder.glob(CANDIDATE)
+    assert (folder / "adapter.safetensors").read_bytes() == best.read_bytes()
 
 
 def test_a_choice_that_was_interrupted_goes_on(tmp_path: Path, tiny_roberta: Path) -> None:
@@ -141,17 +142,23 @@ def test_a_choice_that_was_interrupted_goes_on(tmp_path: Path, tiny_roberta: Pat
         def chosen(self, epoch: int, values: Any) -> None:
             self.found = (epoch, list(values))
 
-    script = Script([0.2, 0.5, 0.9, 0.5, 0.9])  # a kill after epoch 3, a checkpoint after epoch 1
-    best = BestEpoch(method, script, 2, tmp_path / "run", silent)
-    for step in (0, 1, 2, 3, 4, 5, 2, 3, 4, 5):
+    def chosen(folder: str, values: list[float]) -> tuple[int, list[float]] | None:
+        """The choice where a kill after epoch 3 repeats all but the first; weights are the last step."""
+        script = Script(values)
+        best = BestEpoch(method, script, 2, tmp_path / folder, silent)
+        for step in (0, 1, 2, 3, 4, 5, 2, 3, 4, 5):
+            with torch.no_grad():
+                weight.fill_(step)
+            best(step, {})
         with torch.no_grad():
-            weight.fill_(step)
-        best(step, {})
-    with torch.no_grad():
-        weight.fill_(-1)
-    best.restore_best(6)
-    assert script.found == (3, [0.2, 0.5, 0.9])
+            weight.fill_(-1)
+        best.restore_best(6)
+        return script.found
+
+    assert chosen("the same", [0.2, 0.5, 0.9, 0.5, 0.9]) == (3, [0.2, 0.5, 0.9])
     assert torch.all(weight == 5)
+    assert chosen("other last digits", [0.7, 0.5, 0.9, 0.5, 0.6]) == (1, [0.7, 0.5, 0.6])
+    assert torch.all(weight == 1)
 
 
 def test_the_choice_is_made_on_other_rows_than_the_report(root: Path) -> None:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+COMMIT = "commit"
+"""Key of :func:`content_hashes` under which a hub id has its commit."""
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A network and what turns raw examples into its inputs (a tokenizer for text, a transform for images)."""

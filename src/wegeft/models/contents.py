@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from wegeft.config import ModelConfig
+from wegeft.models import COMMIT
 from wegeft.models.hub import hub_commit
 from wegeft.models.packaged import packaged_folder
 from wegeft.progress import Advance, progress
@@ -20,7 +21,6 @@ WEIGHTS = "model*.safetensors"
 BESIDE = ("config.json", "generation_config.json", "*token*", "vocab*", "merges.txt", "*.model", "chat_template*")
 """Architecture, stop tokens and tokenizer, as transformers and timm name their files."""
 
-COMMIT = "commit"
 _BLOCK = 64 * 2**20
 _QUICK = 16
 """So many blocks take no two seconds, and need no progress bar."""
@@ -29,7 +29,7 @@ _KNOWN: dict[tuple[Path, int, int], str] = {}
 
 
 def content_hashes(config: ModelConfig) -> dict[str, str]:
-    """Hex digests by file name, or the hub's commit under :data:`COMMIT`; nothing where no file decides anything.
+    """Hex digests by file name, or the hub's commit under `wegeft.models.COMMIT`; nothing where no file decides.
 
     Raises:
         UserError: ``model.source`` cannot be had.

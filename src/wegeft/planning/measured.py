@@ -32,8 +32,8 @@ class Observation:
         tokens, labels: of these, padding excluded.
         steps, seconds, memory: of the training; memory in bytes at the peak.
         work, tensor_bytes: of one step, as it was counted when the run was made; None in older records.
-        answers, generated, answer_seconds: of the evaluation. Seconds, here and of the training, are 0 if another
-            machine spent them, or a part of them.
+        answers, generated, answer_seconds: of the evaluation. Seconds, here and of the training, are 0, and memory is
+            None, where another machine had a part in them.
         is_whole: steps computed the whole network, no kept outputs of a frozen part of it.
     """
 
@@ -71,6 +71,13 @@ def machine_name(hardware: Mapping[str, Any]) -> str:
     return ", ".join(hardware["gpus"]) or f"{hardware['cpu']}, threads: {hardware['threads']}"
 
 
+def trained_on_one_machine(record: Record) -> bool:
+    """Whether every part of the training ran on the machine that the record names."""
+    machine = machine_name(record["provenance"]["hardware"])
+    parts = (record["training"] or {}).get("parts", ())
+    return all(machine_name(part["provenance"]["hardware"]) == machine for part in parts)
+
+
 def step_recipe(config: Mapping[str, Any]) -> str:
     """Digest of what decides the cost of a step: backbone, method, task, batch; not seeds and learning rates."""
     kept = recipe_config(config)
@@ -91,8 +98,7 @@ def observation(record: Record, recipe: str) -> Observation:
     """What one finished record tells; ``recipe`` is that of its config, which many records share."""
     config, training, evaluation = record["config"], record["training"] or {}, record["evaluation"] or {}
     work, machine = training.get("work"), machine_name(record["provenance"]["hardware"])
-    parts = training.get("parts", ())
-    trained_here = all(machine_name(part["provenance"]["hardware"]) == machine for part in parts)
+    trained_here = trained_on_one_machine(record)
     answered_here = machine_name((evaluation.get("provenance") or record["provenance"])["hardware"]) == machine
     return Observation(
         run_id=record["run_id"],
@@ -109,7 +115,7 @@ def observation(record: Record, recipe: str) -> Observation:
         labels=training.get("label_tokens", 0),
         steps=training.get("steps", 0),
         seconds=training.get("seconds", 0.0) if trained_here else 0.0,
-        memory=training.get("peak_memory_bytes") or None,
+        memory=(training.get("peak_memory_bytes") or None) if trained_here else None,
         answers=evaluation.get("n", 0),
         generated=evaluation.get("tokens_generated"),
         answer_seconds=evaluation.get("seconds", 0.0) if answered_here else 0.0,

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from wegeft.tasks.prepared import FirstPrompt, Prepared
     from wegeft.training.result import TrainingResult
 
+NOT_JUDGED, BATCH_SIZE, PROVENANCE = "not_judged", "batch_size", "provenance"
+OF_AN_EVALUATION = (NOT_JUDGED, BATCH_SIZE, PROVENANCE, "test_prompts_too_long")
+"""Remarks about answers and how they were made: the first three only while the answers wait for a judge."""
+
 CURVE_POINTS = 500
 """Most points of the loss curve that a record keeps; a longer curve is thinned evenly, its last point kept."""
 
@@ -69,10 +73,16 @@ def assemble(
 def evaluated_again(known: Record, new: Record) -> Record:
     """The record ``known`` of a training with the evaluation of ``new``, which was made apart from it.
 
-    What was trained, by which code and where stays as it was; the evaluation says so for itself.
+    What was trained, by which code and where stays as it was; the evaluation says so for itself, or the remarks where
+    its answers wait for a judge.
     """
-    evaluation = new["evaluation"] and {**new["evaluation"], "provenance": new["provenance"]}
-    return {**known, "created": new["created"], "evaluation": evaluation}
+    remarks = {name: said for name, said in known["data"]["remarks"].items() if name not in OF_AN_EVALUATION}
+    remarks |= new["data"]["remarks"]
+    if new["evaluation"] is None:
+        evaluation, remarks[PROVENANCE] = None, new["provenance"]
+    else:
+        evaluation = {**new["evaluation"], PROVENANCE: new["provenance"]}
+    return {**known, "created": new["created"], "data": {**known["data"], "remarks": remarks}, "evaluation": evaluation}
 
 
 def parameters(method: "Method", backbone_parameters: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from statistics import fmean
 import yaml
 
 from wegeft.errors import UserError
+from wegeft.planning.measured import machine_name, trained_on_one_machine
 from wegeft.records.store import Record
 from wegeft.schema import Strict, validate
 from wegeft.tables.published import PublishedRow, load_published
@@ -94,9 +95,9 @@ def cost_of(row: OurRow, hardware: str = "") -> Cost:
     """What ``row`` cost on ``hardware`` or, if none of its seeds ran there, on that of most; the first of equals."""
     by_machine: defaultdict[str, list[Record]] = defaultdict(list)
     for run in row.scored:
-        by_machine[_hardware(run)].append(run)
+        by_machine[machine_name(run["provenance"]["hardware"])].append(run)
     machine = hardware if hardware in by_machine else max(sorted(by_machine), key=lambda name: len(by_machine[name]))
-    trained = [run["training"] for run in by_machine[machine] if run["training"]]
+    trained = [run["training"] for run in by_machine[machine] if run["training"] and trained_on_one_machine(run)]
     seconds = [part["seconds"] / part["tokens"] for part in trained if part["tokens"]]
     memory = [part["peak_memory_bytes"] for part in trained if part["peak_memory_bytes"]]
     return Cost(
@@ -106,11 +107,6 @@ def cost_of(row: OurRow, hardware: str = "") -> Cost:
         score=row.mean.mean if row.mean else None,
         hardware=machine,
     )
-
-
-def _hardware(run: Record) -> str:
-    machine = run["provenance"]["hardware"]
-    return ", ".join(machine["gpus"]) or f"{machine['cpu']}, threads: {machine['threads']}"
 
 
 def fullest(rows: Iterable[OurRow]) -> dict[str, OurRow]:

@@ -134,8 +134,8 @@ class OurRow:
         """Whether any run was scored on a part of the rows that it was to report (``evaluation.limit``)."""
         return any(
             score["n"] < _reported(run, subset)
-            for run in self.scored
-            for subset, score in run["evaluation"]["scores"].items()
+            for run in self.records
+            for subset, score in (run["evaluation"] or {}).get("scores", {}).items()
         )
 
     @cached_property

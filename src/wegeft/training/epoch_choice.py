@@ -1,7 +1,8 @@
 """Keeping the best epoch of a training, for tasks that report it instead of the last one.
 
-After every epoch the task judges the model, and the adapter of the best epoch so far is kept on disk beside the
-judgements, so that a run that goes on from a checkpoint chooses as one that was never stopped.
+After every epoch the task judges the model, and the adapter of every epoch that was the best so far is kept on disk
+beside the judgements until the end: a run that goes on from a checkpoint repeats epochs, on a GPU with other last
+digits, and may find an earlier one best after all.
 
 Does not: train, or decide what best means (the task does).
 """
@@ -17,7 +18,7 @@ from wegeft.training import adapter_file
 from wegeft.training.distributed import current
 from wegeft.training.logger import Log
 
-BEST, VALUES = "best_epoch.safetensors", "epochs.json"
+CANDIDATE, VALUES = "best_epoch-*.safetensors", "epochs.json"
 
 
 class BestEpoch:
@@ -42,8 +43,13 @@ class BestEpoch:
         epochs = total_steps // self._steps_per_epoch
         values = self._values()[:epochs]
         if values:
-            adapter_file.load(self._method, self._folder / BEST)
-            self._choice.chosen(values.index(max(values)) + 1, values)
+            best = values.index(max(values)) + 1
+            adapter_file.load(self._method, self._file_of(best))
+            self._choice.chosen(best, values)
+            current().collect(None)  # the others load it too
+            if current().is_main:
+                for path in set(self._folder.glob(CANDIDATE)) - {self._file_of(best)}:
+                    path.unlink()
 
     def _judge(self, epoch: int) -> None:
         model = self._method.backbone.eval()
@@ -52,9 +58,12 @@ class BestEpoch:
         before = self._values()[: epoch - 1]  # an epoch that a kill made us repeat is judged again
         if current().is_main:
             if not before or value > max(before):  # among equals, the first
-                adapter_file.save(self._method, self._folder / BEST)
+                adapter_file.save(self._method, self._file_of(epoch))
             write_atomically(self._folder / VALUES, json.dumps([*before, value]).encode())
         current().collect(None)  # nobody goes on, or reads these files, before they are written
+
+    def _file_of(self, epoch: int) -> Path:
+        return self._folder / CANDIDATE.replace("*", str(epoch))
 
     def _values(self) -> list[float]:
         path = self._folder / VALUES

@@ -14,10 +14,9 @@ from wegeft.evaluation.judging.judged import Judged
 from wegeft.evaluation.rescore import task_of_run
 from wegeft.evaluation.samples import SAMPLES, Sample, read_samples, write_samples
 from wegeft.inspection import chosen_run
+from wegeft.records.assemble import BATCH_SIZE, NOT_JUDGED, PROVENANCE
 from wegeft.records.outcomes import pack, pick_examples
 from wegeft.records.store import InvalidRecord, Record, read_record, record_path, write_record
-
-BATCH_SIZE = "batch_size"
 
 
 def judge(config: RunConfig) -> None:
@@ -50,6 +49,8 @@ def with_scores(record: Record, samples: Sequence[Sample], judged: Judged, count
     """``record`` with what the judge found; its mean is over the scores that are ``counted``."""
     name, version = judged.judge
     outcomes = {} if judged.samples is None else {"outcomes": pack(judged.samples)}
+    remarks, before = record["data"]["remarks"], record["evaluation"] or {}
+    answered_by = remarks.get(PROVENANCE) or before.get(PROVENANCE)
     record["evaluation"] = {
         "seconds": 0.0,  # the time of the judge says nothing about the model
         "n": len(samples),
@@ -63,14 +64,15 @@ def with_scores(record: Record, samples: Sequence[Sample], judged: Judged, count
         "samples": SAMPLES,
         "examples": pick_examples(judged.samples or samples),
         **outcomes,
+        **({} if answered_by is None else {PROVENANCE: answered_by}),
     }
-    for remark in ("not_judged", BATCH_SIZE):
-        record["data"]["remarks"].pop(remark, None)
+    for remark in (NOT_JUDGED, BATCH_SIZE, PROVENANCE):
+        remarks.pop(remark, None)
     return record
 
 
 def _batch_size(record: Record) -> int:
     """Questions that were answered together: as noted then or when judged before, else as configured."""
     places = (record["data"]["remarks"], record["evaluation"] or {}, record["config"]["evaluation"])
-    size: int = next(place[BATCH_SIZE] for place in places if BATCH_SIZE in place)
+    size: int = next(place[BATCH_SIZE] for place in places if isinstance(place.get(BATCH_SIZE), int))
     return size
