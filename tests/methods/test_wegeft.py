@@ -81,6 +81,14 @@ def test_output_side_multiplies_from_the_left_and_spares_the_bias() -> None:
     torch.testing.assert_close(update.merged(base)[0], weight_OI, rtol=0, atol=1e-10)
 
 
+def test_the_bias_on_the_output_side_has_the_dtype_of_autocast() -> None:
+    base, update = layer_and_update("side=output", "weight_dropout=0")
+    base.layer.float()
+    update.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert update(base, inputs(5, 24).float()).dtype == torch.bfloat16
+
+
 def test_biases_are_those_of_two_projections_of_the_weight() -> None:
     base, update = layer_and_update("recipe=v3", "bias=true")
     delta_OI = F.linear(F.linear(base.weight, update.phi_DR.T, update.b_R), update.psi_RD.T, update.b_I)

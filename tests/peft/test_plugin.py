@@ -18,7 +18,7 @@ import torch
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel
 
 from tests.methods.tiny import attach, logits, loss, method_from_yaml, tiny_llama, token_ids
 from wegeft.methods import input_edit
@@ -40,6 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "block": {"block": "gelu", "zero": "psi"},
     "biases": {"factor_bias": True},
 }
+SMALL_STACK = {"layers": 1, "ffn_dim": 32, "attention_heads": 2}
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -153,6 +154,29 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
 
 
+def test_checkpointing_survives_layers_that_read_different_inputs() -> None:
+    """In cross-attention q reads another tensor than k and v; what is computed again must be what was computed."""
+    small = {"vocab_size": 60, "d_model": 32, "dropout": 0.0, "decoder_start_token_id": 2, "forced_eos_token_id": None}
+    sizes = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in SMALL_STACK.items()}
+    ids_BL = torch.arange(3, 17).view(2, 7)
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        bart = BartForConditionalGeneration(BartConfig(**small, **sizes))
+        model = peft.get_peft_model(bart, config("v3", target_modules=["q_proj", "k_proj", "v_proj"], form="input"))
+        move(model)
+        if checkpointing:
+            bart.activation_checkpointing_enable({"use_reentrant": False})
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(parameters, lr=1e-3)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model.train()(input_ids=ids_BL, labels=ids_BL[:, :5].contiguous()).loss.backward()
+            optimizer.step()
+        found.append(torch.cat([p.detach().flatten() for p in parameters]))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+
+
 @every_variant
 def test_saves_shared_factors_once_and_loads(variant: str, tmp_path: Path) -> None:
     model = adapted(variant)
@@ -171,8 +195,9 @@ def test_saves_shared_factors_once_and_loads(variant: str, tmp_path: Path) -> No
     assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "WEGEFT"
 
 
-def test_loads_without_allocating_twice(tmp_path: Path) -> None:
-    model = adapted()
+@pytest.mark.parametrize("changes", [{}, {"block": "mlp"}, {"block": "transformer"}], ids=str)
+def test_loads_without_allocating_twice(changes: dict[str, Any], tmp_path: Path) -> None:
+    model = adapted("v3", **changes)
     model.save_pretrained(tmp_path)
     loaded = peft.PeftModel.from_pretrained(tiny_llama(), str(tmp_path), low_cpu_mem_usage=True).eval()
     assert torch.equal(logits(loaded), logits(model))

@@ -95,24 +95,28 @@ class SharedInput:
     """Layers of one module that read the same tensor; the first that is called edits it for all of them.
 
     What the others will ask for is kept until they have. If one of them comes with another tensor instead, they do not
-    read the same (cross-attention), and each is served on its own from then on. If one that has been served comes
-    again, the pass before broke off, which says nothing about them.
+    read the same (cross-attention), and each is served on its own from the next optimiser step on: not sooner, because
+    what a backward pass computes again must save the same tensors as the forward pass did. If one that has been served
+    comes again, the pass before broke off, which says nothing about them.
     """
 
     def __init__(self, members: Mapping[Frozen, InputUpdate]) -> None:
         self._members = members
-        self._are_alike = True
+        self._unlike_at: tuple[int, ...] | None = None
+        """Versions of the factors when the members were found to read different tensors."""
         self._x_NI: Tensor | None = None
         self._state: tuple[object, ...] = ()
         self._edited: dict[Frozen, EditedInput] = {}
 
     def edited(self, base: Frozen, x_NI: Tensor) -> EditedInput:
         """The input of ``base``, edited by its update."""
-        versions = (factor._version for update in self._members.values() for factor in update.factors)
+        versions = tuple(factor._version for update in self._members.values() for factor in update.factors)
         state = (x_NI._version, self._members[base].kept, *versions)
         if self._x_NI is not x_NI or self._state != state or base not in self._edited:
-            self._are_alike &= base not in self._edited
-            self._x_NI, self._state, self._edited = x_NI, state, self._edit(base, x_NI)
+            if base in self._edited and self._unlike_at is None:
+                self._unlike_at = versions
+            together = self._unlike_at in (None, versions)
+            self._x_NI, self._state, self._edited = x_NI, state, self._edit(base, x_NI, together)
         own = self._edited.pop(base)
         if not self._edited:
             self.forget()
@@ -122,10 +126,10 @@ class SharedInput:
         """Let go of what is kept and of the graph behind it; if a forward pass broke off, nobody will ask for it."""
         self._x_NI, self._edited = None, {}
 
-    def _edit(self, base: Frozen, x_NI: Tensor) -> dict[Frozen, EditedInput]:
-        """For ``base`` and, if they read the same, all members that take the input form."""
+    def _edit(self, base: Frozen, x_NI: Tensor, together: bool) -> dict[Frozen, EditedInput]:
+        """For ``base`` and, if they do it ``together``, all members that take the input form."""
         members = {base: self._members[base]}
-        if self._are_alike:
+        if together:
             members = {b: update for b, update in self._members.items() if update.uses_input_form(b, x_NI)}
         updates = list(dict.fromkeys(members.values()))  # several members may share one
         first = updates[0]

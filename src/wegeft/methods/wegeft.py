@@ -180,7 +180,8 @@ class InputUpdate(WeGeFTUpdate):
         device, dtype = base.device, self.phi_DR.dtype
         self.b_R = zeros((config.r,), device, dtype) if config.bias else None
         self.b_I = zeros((width,), device, dtype) if config.bias else None
-        self.block = build_block(config.block, config.r, base.out_features).to(device, dtype)
+        with device:  # and not moved there, which what has no storage yet cannot be
+            self.block = build_block(config.block, config.r, base.out_features).to(dtype)
         self.form = config.form
         self.is_bilinear = not config.bias and config.block == "identity"
         self.shared_inputs: dict[Frozen, SharedInput] = {}
@@ -293,7 +294,7 @@ class OutputUpdate(WeGeFTUpdate):
         """(..., I) to (..., O)."""
         z_NO = base.product(x_NI)
         y_NO = self.edit(z_NO, self.code(z_NO))
-        return y_NO if base.bias is None else y_NO + base.bias
+        return y_NO if base.bias is None else y_NO + base.bias.to(y_NO)
 
     def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:
         """(ψW, s·φ)."""

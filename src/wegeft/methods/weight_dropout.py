@@ -75,10 +75,12 @@ def _(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[Tensor, 
 @torch.library.custom_op("wegeft::masked_product_backward", mutates_args=())
 def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float, kept: bool) -> Tensor:
     if not is_sparse(weight_OI.device, weight_OI.numel()):
-        grad_IR = weight_OI.new_zeros(weight_OI.shape[1], grad_OR.shape[1])
+        # In fp32 at least: a sum over blocks in a short format would be rounded once for each of them.
+        wide = torch.promote_types(weight_OI.dtype, torch.float32)
+        grad_IR = weight_OI.new_zeros(weight_OI.shape[1], grad_OR.shape[1], dtype=wide)
         for rows, block_OI in _masked_blocks(weight_OI, int(seed.item()), p, kept):
-            grad_IR.addmm_(block_OI.T, grad_OR[rows])
-        return grad_IR
+            grad_IR += block_OI.T @ grad_OR[rows]
+        return grad_IR.to(weight_OI.dtype)
     dropped_IR = _SparseMask(weight_OI, int(seed.item()), p).transposed_product(grad_OR)
     return torch.addmm(dropped_IR, weight_OI.T, grad_OR, beta=-1) if kept else dropped_IR
 

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from wegeft.config import ModelConfig
+from wegeft.errors import UserError
 from wegeft.models import COMMIT
 from wegeft.models.hub import hub_commit
 from wegeft.models.packaged import packaged_folder
@@ -42,7 +43,12 @@ def content_hashes(config: ModelConfig) -> dict[str, str]:
     if folder.is_file():  # of weights
         folder, wanted = folder.parent, (folder.name, "config.json")
     if not folder.is_dir():
-        return {COMMIT: hub_commit(config)}
+        try:
+            return {COMMIT: hub_commit(config)}
+        except UserError:
+            if is_random:  # then nothing of it was needed, or loading would have failed
+                return {}
+            raise
     files = sorted({path for pattern in wanted for path in folder.glob(pattern) if path.is_file()})
     return {path.name: digest for path, digest in zip(files, _digests(files), strict=True)}
 
