@@ -156,8 +156,14 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
 
 def test_checkpointing_survives_layers_that_read_different_inputs() -> None:
     """In cross-attention q reads another tensor than k and v; what is computed again must be what was computed."""
-    small = {"vocab_size": 60, "d_model": 32, "dropout": 0.0, "decoder_start_token_id": 2, "forced_eos_token_id": None}
-    sizes = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in SMALL_STACK.items()}
+    small: dict[str, Any] = {
+        "vocab_size": 60,
+        "d_model": 32,
+        "dropout": 0.0,
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": None,
+    }
+    sizes: dict[str, Any] = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in SMALL_STACK.items()}
     ids_BL = torch.arange(3, 17).view(2, 7)
     found = []
     for checkpointing in (False, True):
