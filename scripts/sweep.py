@@ -6,7 +6,7 @@ running to SLURM, as ``python run.py -m hydra/launcher=slurm`` does. ``--status`
 makes the runs on this machine, and ``--dry-run`` prints the commands. Words that are not options are those of
 ``python run.py -m``; ``hydra.launcher.KEY=VALUE`` sets what the site wants, or how many runs are made here at once.
 
-Exit code 0; 1 if a run that was made here left no record; 2 for wrong input or if SLURM refuses.
+Exit code 0; 1 if a run that was made here left no new record; 2 for wrong input or if SLURM refuses.
 """
 
 import argparse
@@ -104,12 +104,11 @@ def _submit(runs: Sequence[Run], launcher: Sequence[str]) -> int:
 
 
 def _make_here(runs: Sequence[Run], launcher: Sequence[str]) -> int:
-    from wegeft.cluster.submit import here, local_options
+    from wegeft.cluster.submit import local_options, made_here
 
-    over = here(runs, local_options(launcher)) if runs else []
-    failed = [job for job in over if not job.run.record.is_file()]
+    over, failed = made_here(runs, local_options(launcher)) if runs else ([], [])
     for job in failed:
-        print(f"{job.run.run_id}  {' '.join(job.run.overrides)}  has no record; its log is {job.log}")
+        print(f"{job.run.run_id}  {' '.join(job.run.overrides)}  has no new record; its log is {job.log}")
     print(f"{len(over) - len(failed)} of {len(over)} made")
     return int(bool(failed))
 

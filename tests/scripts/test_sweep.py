@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from scripts import sweep
+from tests.records.factory import make_record
+from wegeft.cluster import submit
+from wegeft.cluster.runs import run_of
 from wegeft.planning.runs import planned_runs
+from wegeft.records.store import write_record
 
 
 def places(folder: Path) -> list[str]:
@@ -56,6 +60,20 @@ def test_what_is_missing_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "0 of 0 made" in capsys.readouterr().out
     assert sweep.main([*words, "--status"]) == 0
     assert "done 1" in capsys.readouterr().out
+
+
+def test_a_forced_run_that_fails_is_not_made_by_the_record_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["method=none", "seed=1", "force=true", *places(tmp_path)]
+    (run,) = planned_runs(words)
+    write_record(make_record(run.config.plain()), tmp_path / "records")
+    crash = [submit.Submitted("1", run_of(run.config, run.words), Path("log"))]
+    monkeypatch.setattr(submit, "here", lambda *_: crash)
+    assert sweep.main([*words, "--local"]) == 1
+    said = capsys.readouterr().out
+    assert "has no new record; its log is log" in said
+    assert "0 of 1 made" in said
 
 
 @pytest.mark.parametrize("words", [["table=nothing"], ["method=nothing"], ["--nothing"], ["nothing=1"]])

@@ -143,6 +143,15 @@ def test_missing_seeds_have_their_command(tables: dict[str, Table]) -> None:
     assert not any("method=none" in line for line in tables["commonsense_mini"].commands)
 
 
+def test_an_adapter_that_was_given_has_no_command_for_other_seeds(commonsense: Definition) -> None:
+    """Another seed needs another file; the same words would score the same weights again, or train other ones."""
+    for adapter, lacking in ((None, 1), ("elsewhere/adapter.safetensors", 0)):
+        record = make_record(make_config("lora") | {"adapter": adapter})
+        record["command"] = ["run.py", "mode=evaluate", f"adapter={adapter}", "seed=42"]
+        table = build_tables(commonsense, make_rows([record]), PAPER).tables[0]
+        assert sum("method=lora " in line for line in table.commands) == lacking
+
+
 def test_a_trial_on_a_few_questions_fills_no_cell(commonsense: Definition) -> None:
     records = [make_record(make_config("lora")), make_record(make_config("dora"))]
     for score in records[0]["evaluation"]["scores"].values():

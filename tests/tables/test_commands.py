@@ -13,7 +13,7 @@ from tests.tables.world import PAPER
 from wegeft.config import parse
 from wegeft.errors import UserError
 from wegeft.experiment import check_fit
-from wegeft.records.identity import digest
+from wegeft.records.identity import CHOICE_KEYS, digest
 from wegeft.records.provenance import PROJECT_ROOT
 from wegeft.tables.build import build_tables
 from wegeft.tables.commands import command, command_for_more_seeds, explanations
@@ -114,6 +114,14 @@ def test_a_swept_override_becomes_the_value_of_this_run() -> None:
         "python run.py method=lora task=commonsense scale=mini model=mini_llama protocol=clean "
         "training.learning_rate=0.001 data.root=/data seed=44"
     )
+
+
+def test_what_chooses_a_value_of_the_run_is_repeated() -> None:
+    """The keys themselves are no part of a run's identity; the values that they choose are."""
+    words = ["tuned=true", *(f"{key}.mini=0.5" for key in CHOICE_KEYS if key != "tuned")]
+    row = _row_with(["method=lora", "mode=run", "force=true", "runtime.threads=2", *words, "seed=42"])
+    line = command_for_more_seeds(row, (43,))
+    assert line.endswith(f"protocol=clean {' '.join(words)} seed=43")
 
 
 def test_a_command_says_where_files_lie_only_if_its_run_reads_any() -> None:

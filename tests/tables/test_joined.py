@@ -70,6 +70,14 @@ def test_two_learning_rates_on_one_subset_stay_apart() -> None:
     assert all(row.mean is None for row in found)
 
 
+def test_adapters_that_were_given_have_no_command_for_other_seeds() -> None:
+    records = [run_on(subset, 42, 0.5) for subset in SUBSETS]
+    for record in records:
+        record["config"]["adapter"] = "elsewhere/adapter.safetensors"
+    table = build_tables(glue(), make_rows(records), PAPER).tables[0]
+    assert not any("method=wegeft " in line and "model=roberta_base " in line for line in table.commands)
+
+
 def test_the_table_shows_one_row_and_asks_for_what_it_lacks() -> None:
     table = build_tables(glue(), rows(("rte", 43)), PAPER).tables[0]
     ours = [row for block in table.blocks for row in block.rows if row.kind == "ours"]

@@ -83,24 +83,17 @@ class LocalLauncher(_Launcher):
 
     def hand_over(self, runs: "list[Run]") -> None:
         """As the base class says; ends with exit code 1 if a run has left no new record, with 3 if one diverged."""
-        from wegeft.cluster.submit import LocalOptions, here
+        from wegeft.cluster.submit import LocalOptions, made_here
         from wegeft.exits import DIVERGED
         from wegeft.records.store import read_record
         from wegeft.schema import validate
 
-        before = {run.run_id: _written(run) for run in runs}
-        over = here(runs, validate(LocalOptions, self.options, "hydra.launcher"))
-        failed = [job for job in over if _written(job.run) in (None, before[job.run.run_id])]
+        over, failed = made_here(runs, validate(LocalOptions, self.options, "hydra.launcher"))
         _show(failed)
         if failed:
             raise SystemExit(f"{len(failed)} of {len(over)} runs have no new record; their logs are named above.")
         if any(read_record(job.run.record)["status"] == "diverged" for job in over):
             raise SystemExit(DIVERGED)
-
-
-def _written(run: "Run") -> int | None:
-    """When the run's record was written, in nanoseconds; None if it has none."""
-    return run.record.stat().st_mtime_ns if run.record.is_file() else None
 
 
 def _show(jobs: "Sequence[Submitted]") -> None:

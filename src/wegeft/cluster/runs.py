@@ -41,6 +41,11 @@ class Run:
         return self.record.is_file() and not self.force
 
     @property
+    def written(self) -> int | None:
+        """When its record was written, in nanoseconds; None if it has none."""
+        return self.record.stat().st_mtime_ns if self.record.is_file() else None
+
+    @property
     def start(self) -> Start:
         """What its job does."""
         return Start(self.overrides, self.run_id, str(self.folder))

@@ -146,6 +146,13 @@ def here(runs: Sequence[Run], options: LocalOptions) -> list[Submitted]:
     return submitted
 
 
+def made_here(runs: Sequence[Run], options: LocalOptions) -> tuple[list[Submitted], list[Submitted]]:
+    """Carry out ``runs`` as :func:`here` does; all of them, and those that left no record or only an earlier one."""
+    before = {run.run_id: run.written for run in runs}
+    over = here(runs, options)
+    return over, [job for job in over if job.run.written in (None, before[job.run.run_id])]
+
+
 def slurm_parameters(options: SlurmOptions, code: Path, folder: Path) -> dict[str, Any]:
     """What `submitit.AutoExecutor.update_parameters` is told; None leaves a value to the site."""
     requests = ("timeout_min", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb")

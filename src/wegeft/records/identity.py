@@ -11,8 +11,7 @@ from typing import Any
 
 RUN_ID_LENGTH = 12
 
-# Dotted key -> why it cannot change a result. A key that names a group removes the whole group.
-IGNORED_KEYS: Mapping[str, str] = {
+SIDE_KEYS: Mapping[str, str] = {
     "mode": "a plan, a run and a re-evaluation of one configuration concern the same result",
     "run": "names a run to look at",
     "judge": "who judges kept answers; the judgements and the record name the judge and the date",
@@ -21,13 +20,23 @@ IGNORED_KEYS: Mapping[str, str] = {
     "table": "the table whose runs are planned",
     "clusters": "which images of a run to look at",
     "tune": "how hyper-parameters are searched; the run's own stand in their places",
-    "tuned": "where hyper-parameters were found; their values stand in their places",
     "force": "says whether to repeat a run, not what the run is",
     "output_dir": "where checkpoints and samples are kept",
     "records_dir": "where the record is kept",
     "logger": "where the curves are shown",
     "data.root": "where the files lie; the record holds the hash of what they say, which is compared",
     "task.source.root": "as data.root, which it is taken from",
+    "evaluation.vllm_python": "where vLLM is installed",
+    "runtime": "device, threads and workers: hardware, which the record names under provenance",
+    "training.micro_batch_size": "how the global batch is cut up; the loss is normalised over all of it",
+    "training.checkpoint_every": "how much a kill costs; a run that goes on ends with the same bytes",
+    "training.prefix_cache_gb": "keeps what a frozen part of the network would compute again",
+    "training.gradient_checkpointing": "recomputes the same activations instead of storing them",
+}
+"""Dotted key -> why it has no say in a result. A key that names a group stands for the whole group."""
+
+CHOICE_KEYS: Mapping[str, str] = {
+    "tuned": "where hyper-parameters were found; their values stand in their places",
     "task.sources": "the sources of all scales; the run's own stands in task.source",
     "task.by_scale": "what each scale sets; the run's own values stand beside it",
     "task.by_protocol": "as task.by_scale, for each protocol",
@@ -41,13 +50,11 @@ IGNORED_KEYS: Mapping[str, str] = {
     "method.by_family": "what each kind of backbone sets; the run's own values stand beside it",
     "method.vision_learning_rates": "as method.learning_rates",
     "method.learning_rates": "the rates of all scales; the run's own stands in training.learning_rate",
-    "evaluation.vllm_python": "where vLLM is installed",
-    "runtime": "device, threads and workers: hardware, which the record names under provenance",
-    "training.micro_batch_size": "how the global batch is cut up; the loss is normalised over all of it",
-    "training.checkpoint_every": "how much a kill costs; a run that goes on ends with the same bytes",
-    "training.prefix_cache_gb": "keeps what a frozen part of the network would compute again",
-    "training.gradient_checkpointing": "recomputes the same activations instead of storing them",
 }
+"""Dotted key -> where the value stands that it chooses, which is part of the identity: setting the key changes that."""
+
+IGNORED_KEYS: Mapping[str, str] = {**SIDE_KEYS, **CHOICE_KEYS}
+"""All that the identity leaves out, and why."""
 
 LATER_KEYS: Mapping[str, Any] = {
     "evaluation.engine": "hf",

@@ -233,7 +233,10 @@ def _our_lines(definition: Definition, expected: Expected, rows: Sequence[OurRow
 def _missing(
     definition: Definition, section: Section, model: str, expected: Expected, rows: Sequence[OurRow]
 ) -> list[str]:
-    """Commands for the seeds that a complete row still lacks; none where it has no number or the task is planned."""
+    """Commands for the seeds that a complete row still lacks; none where it has no number or the task is planned.
+
+    An adapter that was given is a file for one seed, and no command makes the one for another.
+    """
     if definition.planned or not definition.seeds:
         return []
     # A trial on a few questions fills no cell: the whole run is still to be made, and the trial needs no more seeds.
@@ -241,9 +244,10 @@ def _missing(
     if not whole:
         names = (expected.method, ",".join(definition.choices), section.scale, model, section.protocol)
         return [command(*names, definition.seeds, (*section.overrides, *expected.overrides))]
+    trained = [row for row in whole if not row.given]
     if definition.joined:
-        return [line for row in whole for line in _missing_subsets(definition, section, model, expected, row)]
-    lacking = [(row, [seed for seed in definition.seeds if seed not in row.seeds]) for row in whole]
+        return [line for row in trained for line in _missing_subsets(definition, section, model, expected, row)]
+    lacking = [(row, [seed for seed in definition.seeds if seed not in row.seeds]) for row in trained]
     return [command_for_more_seeds(row, seeds) for row, seeds in lacking if seeds]
 
 

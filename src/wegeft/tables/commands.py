@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from wegeft.records.identity import IGNORED_KEYS
+from wegeft.records.identity import SIDE_KEYS
 from wegeft.tables.definition import TASK_CONFIGS
 from wegeft.tables.rows import OurRow
 
@@ -90,15 +90,18 @@ def sweep_command(words: Iterable[str], seeds: Sequence[int]) -> str:
 
 
 def command_for_more_seeds(row: OurRow, seeds: Sequence[int]) -> str:
-    """The command that adds ``seeds`` to ``row``: its own overrides, as its first record kept them."""
+    """The command that adds ``seeds`` to ``row``: its own overrides, as its first record kept them.
+
+    Not for a row of given adapters: each seed of it has a file of its own.
+    """
     key = row.key
     kept = [said for word in row.runs[0]["command"] if (said := _said(word, row.settings))]
     return command(key.method, key.task, key.scale, key.model, key.protocol, seeds, kept)
 
 
 def _is_local(name: str) -> bool:
-    """Whether a key says how one machine ran it. Where the data lies is local too, but a run needs to be told."""
-    local = (key for key in IGNORED_KEYS if key != "data.root")
+    """Whether a key says nothing of the run. Where the data lies is local too, but a run needs to be told."""
+    local = (key for key in SIDE_KEYS if key != "data.root")
     return any(name == key or name.startswith(f"{key}.") for key in local)
 
 

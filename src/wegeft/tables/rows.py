@@ -106,6 +106,11 @@ class OurRow:
         return tuple(run["config"]["seed"] for run in parts)
 
     @cached_property
+    def given(self) -> bool:
+        """Whether adapters that were trained elsewhere were evaluated, of which no run makes another."""
+        return any(run["config"].get("adapter") is not None for run in self.records)
+
+    @cached_property
     def dirty(self) -> int:
         """How many runs were made from uncommitted code, or from code of which no commit is known."""
         return sum(any(state is None or state["dirty"] for state in code_states(run)) for run in self.records)
