@@ -1,5 +1,6 @@
 """PEFT's own methods from YAML alone, and what the bridge refuses."""
 
+import peft
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from tests.methods.tiny import attach, compose_config, logits, loss, method_from
 from wegeft.errors import UserError
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
+from wegeft.methods.peft_bridge import PeftBridge
 
 
 def bridge(peft_type: str, options: str = "{}") -> Method:
@@ -49,6 +51,36 @@ def test_a_type_trains_merges_saves_and_leaves(peft_type: str, options: str) -> 
         assert all(torch.equal(v, before[name]) for name, v in backbone.state_dict().items())
     method.detach()
     assert all(torch.equal(v, plain[name]) for name, v in backbone.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's wrapper reads it
+@pytest.mark.parametrize(
+    ("peft_type", "options"),
+    [("LORA", "{r: 4}"), ("VERA", "{r: 8}"), ("IA3", "{feedforward_modules: [down_proj]}")],
+)
+def test_the_adapter_of_a_bf16_backbone_is_fp32_as_peft_has_it(peft_type: str, options: str) -> None:
+    method = attach(bridge(peft_type, options), tiny_llama(dtype=torch.bfloat16))
+    assert isinstance(method, PeftBridge)
+    stock = peft.get_peft_model(tiny_llama(dtype=torch.bfloat16), method._tuner.peft_config["default"])
+    wanted = {name.removeprefix("base_model.model."): p.dtype for name, p in stock.named_parameters()}
+    assert {name: p.dtype for name, p in method.backbone.named_parameters()} == wanted
+    assert {p.dtype for p in method.trainable().values()} == {torch.float32}
+    assert logits(method.backbone).dtype == torch.bfloat16
+    adapted = logits(method.backbone)
+    perturb(method)
+    moved = logits(method.backbone)
+    assert not torch.equal(moved, adapted)
+    method.merge()
+    torch.testing.assert_close(logits(method.backbone), moved, rtol=0, atol=0.25)
+
+
+def test_small_steps_reach_the_vectors_over_a_bf16_backbone() -> None:
+    method = attach(bridge("IA3", "{feedforward_modules: [down_proj]}"), tiny_llama(dtype=torch.bfloat16))
+    parameters = method.trainable()
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    loss(method.backbone).backward()
+    torch.optim.AdamW(parameters.values(), lr=1e-3, weight_decay=0.0).step()
+    assert all((p != before[name]).float().mean() > 0.9 for name, p in parameters.items())
 
 
 @pytest.mark.parametrize(

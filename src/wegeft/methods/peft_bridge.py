@@ -1,6 +1,8 @@
 """Any method of Hugging Face PEFT that replaces layers, from YAML alone (``method=peft``).
 
-The tuner of PEFT puts its own layers into the backbone; this module only translates. Configuration fields are PEFT's.
+The tuner of PEFT puts its own layers into the backbone; this module only translates. Configuration fields are PEFT's,
+and so is the dtype of what is added: as under ``get_peft_model`` fp32 over a bf16 backbone, for which the layers cast
+their input, so that the products of the adapter are fp32 as well.
 
 Does not: run prompt-learning types and others that need PEFT's wrapper around the whole model, nor types with a step
 of their own between optimiser steps (AdaLoRA's rank allocation); both end in a clear error. Folding is done by PEFT in
@@ -63,6 +65,7 @@ class PeftBridge(Method):
         self._base_tensors = frozenset(map(id, backbone.state_dict(keep_vars=True).values()))
         try:
             tuner = tuner_class(backbone, peft_config, _ADAPTER)
+            tuner._cast_adapter_dtype(_ADAPTER, autocast_adapter_dtype=True)  # PeftModel does it, and types override it
         except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
             raise UserError(f"method.peft_type={self.config.peft_type} does not fit the backbone: {error}") from error
         # The tuner has the backbone as a submodule; as a submodule of ours it would close a circle.

@@ -28,6 +28,7 @@ from wegeft.training.distributed import World, current, is_sharded
 from wegeft.training.flat_attention import flat_attention
 from wegeft.training.interruption import Interrupted, stop_requests
 from wegeft.training.logger import Log, silent
+from wegeft.training.masters import Masters
 from wegeft.training.memory import peak_memory_bytes, reset_peak_memory
 from wegeft.training.micro_batch import MicroBatch
 from wegeft.training.objective import Objective
@@ -109,9 +110,10 @@ def train(
     """
     model, parameters, world = method.backbone, method.trainable(), current()
     steps, per_epoch = total_steps(config, len(items)), steps_per_epoch(config, len(items))
-    groups = parameter_groups(parameters, config.weight_decay)
+    masters = Masters(parameters)
+    groups = parameter_groups(masters.values, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
-    result = _go_on(checkpoints, parameters, optimizer, world)
+    result = _go_on(checkpoints, masters, optimizer, world)
     if provenance is not None:
         result.parts.append({"from_step": result.steps, "provenance": dict(provenance)})
     reset_peak_memory()
@@ -129,41 +131,44 @@ def train(
             own_loss = micro.within_memory(
                 len(batch),
                 partial(_accumulate_gradients, method, objective, batch, config, world),
-                partial(_restart_step, optimizer, seed, step),
+                partial(_restart_step, masters, seed, step),
             )
             world.add_gradients(parameters.values())
             (loss,) = world.total([own_loss])
             norm = _clip(parameters.values(), config.max_grad_norm)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise NonFiniteError(result, loss, norm, indices, batch)
+            masters.take_gradients()
             optimizer.step()
+            masters.give_values()
             method.after_step()
-            optimizer.zero_grad(set_to_none=True)
+            masters.clear_gradients()
             _account(result, objective, batch, loss, norm, time.perf_counter() - started)
             log(step, {"loss": loss, "grad_norm": norm, "learning_rate": rate})
             advance(note=f"loss {loss:.4f} · {result.tokens / result.seconds:,.0f} tokens/s")
             (stops,) = world.total([float(stop.is_set())])  # all stop, whichever was asked
             due = stops or result.steps % config.checkpoint_every == 0 or result.steps == steps
             if checkpoints and world.is_main and due:
-                checkpoint.save(checkpoints, parameters, optimizer, result)
+                checkpoint.save(checkpoints, masters.values, optimizer, result)
             if stops and result.steps < steps:
                 raise Interrupted(f"stopped after {result.steps} of {steps} steps")
     return result
 
 
 def _go_on(
-    checkpoints: Path | None, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, world: World
+    checkpoints: Path | None, masters: Masters, optimizer: torch.optim.Optimizer, world: World
 ) -> TrainingResult:
     """The state of the last checkpoint, put in place, or a new one; the same on every process.
 
     Raises:
         UserError: the processes see different checkpoints.
     """
-    result = checkpoint.restore(checkpoints, parameters, optimizer) if checkpoints else None
+    result = checkpoint.restore(checkpoints, masters.values, optimizer) if checkpoints else None
     result = result or TrainingResult()
     if len(set(world.collect(result.steps))) > 1:
         raise UserError(f"the processes do not see the same files in {checkpoints}; output_dir must be shared by all.")
-    world.copy_from_main(parameters.values())
+    world.copy_from_main(masters.values.values())
+    masters.give_values()
     return result
 
 
@@ -226,9 +231,9 @@ def _seed_step(seed: int, step: int) -> None:
     torch.manual_seed(seed * 1_000_003 + step)
 
 
-def _restart_step(optimizer: torch.optim.Optimizer, seed: int, step: int) -> None:
+def _restart_step(masters: Masters, seed: int, step: int) -> None:
     """As if the step had not been tried."""
-    optimizer.zero_grad(set_to_none=True)
+    masters.clear_gradients()
     _seed_step(seed, step)
 
 
