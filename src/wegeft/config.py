@@ -96,6 +96,7 @@ class ModelConfig(Strict):
 class TrainingConfig(Strict):
     """The recipe of the optimisation: sizes, optimiser and schedule.
 
+    ``fp32_masters`` is about trained parameters shorter than fp32: see ``wegeft.training.masters``.
     ``min_learning_rate`` and ``warmup_from`` are where ``cosine_by_epoch`` ends and where its warm-up begins; the other
     schedules have neither. ``prefix_cache_gb`` is read for images alone: see ``wegeft.training.kept_prefix``.
     """
@@ -116,6 +117,7 @@ class TrainingConfig(Strict):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
     eps: float = Field(gt=0)
     max_grad_norm: float | None = Field(gt=0)
+    fp32_masters: bool = True
     gradient_checkpointing: bool
     compile: bool
     checkpoint_every: int = Field(ge=1)

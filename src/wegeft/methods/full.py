@@ -10,7 +10,7 @@ from wegeft.methods.base import Method, MethodConfig
 
 
 class Full(Method):
-    """Train all parameters; the loop keeps fp32 copies of those that are shorter. Merging is the identity."""
+    """Train all parameters, with fp32 copies of shorter ones (``training.fp32_masters``); merging is the identity."""
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
 

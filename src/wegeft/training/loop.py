@@ -110,7 +110,7 @@ def train(
     """
     model, parameters, world = method.backbone, method.trainable(), current()
     steps, per_epoch = total_steps(config, len(items)), steps_per_epoch(config, len(items))
-    masters = Masters(parameters)
+    masters = Masters(parameters, config.fp32_masters)
     groups = parameter_groups(masters.values, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
     result = _go_on(checkpoints, masters, optimizer, world)

@@ -22,9 +22,10 @@ class Masters:
         values: parameters for the optimiser and for checkpoints, by the names of those they stand for.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], in_fp32: bool) -> None:
+        """Take the parameters; if not ``in_fp32`` each is its own master, whatever its dtype."""
         self._parameters = dict(parameters)
-        self.values = {name: _master(parameter) for name, parameter in parameters.items()}
+        self.values = {name: _master(one) if in_fp32 else one for name, one in parameters.items()}
 
     def take_gradients(self) -> None:
         """Give each master the gradient of its parameter."""
