@@ -4,8 +4,9 @@ A method gives each adapted layer a `LinearUpdate`, the object that knows the fo
 wrapper only stands where the layer stood, asks the update for the output, and folds or unfolds it.
 
 How the dtypes meet, here and nowhere else: the frozen weight is never cast in a forward pass. The method's parameters
-(fp32 by default) are cast to the dtype of the activations, `cast_like`, the products accumulate in fp32 inside the
-kernels, and `add_product` rounds once. Folding works in `wide_dtype` and rounds once to the weight's dtype.
+(fp32 by default) are cast to the dtype of the activations, `cast_like`; of a scale near one, what it exceeds one by is
+cast. The products accumulate in fp32 inside the kernels, and `add_product` rounds once. Folding works in `wide_dtype`
+and rounds once to the weight's dtype.
 
 Does not: know how a layer stores its weight (`wegeft.methods.frozen` does), or let two methods act on a layer at once.
 """
@@ -274,6 +275,15 @@ def add_product(y_NO: Tensor, code_NR: Tensor, b_OR: Tensor) -> Tensor:
     """Add code Bᵀ to y, of shapes (..., R), (O, R) and (..., O), in one kernel that rounds once."""
     flat_NO, flat_NR = (t.reshape(-1, t.shape[-1]) for t in (y_NO, code_NR))
     return torch.addmm(flat_NO, flat_NR, b_OR.T).view_as(y_NO)
+
+
+def scale_and_shift(y: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift y, in its dtype: scale ⊙ y + shift.
+
+    scale - 1 is rounded to that dtype, not the scale: near one the steps of bf16 are 0.4 to 0.8 %.
+    """
+    excess, shift = cast_like(y, scale - 1, shift)
+    return y + torch.addcmul(shift, y, excess)
 
 
 def wide_dtype(weight: Tensor) -> torch.dtype:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wegeft.methods.base import MethodConfig
 from wegeft.methods.frozen import Frozen
-from wegeft.methods.linear import LinearMethod, LinearMethodConfig, LinearUpdate, Site, cast_like, wide_dtype
+from wegeft.methods.linear import LinearMethod, LinearMethodConfig, LinearUpdate, Site, scale_and_shift, wide_dtype
 
 
 class REDConfig(LinearMethodConfig):
@@ -39,8 +39,7 @@ class REDUpdate(LinearUpdate):
 
     def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
-        scale_O, shift_O = cast_like(x_NI, self.scale_O, self.shift_O)
-        return torch.addcmul(shift_O, base(x_NI), scale_O)
+        return scale_and_shift(base(x_NI), self.scale_O, self.shift_O)
 
     def merged(self, base: Frozen) -> tuple[Tensor, Tensor | None]:
         """(diag(l)W, l ⊙ b + β)."""

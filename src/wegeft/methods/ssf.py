@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wegeft.methods.base import MethodConfig, match_names
 from wegeft.methods.frozen import move_like
-from wegeft.methods.linear import cast_like, wide_dtype
+from wegeft.methods.linear import scale_and_shift, wide_dtype
 from wegeft.methods.wrapping import Wrapper, WrappingMethod
 
 STD = 0.02
@@ -55,10 +55,11 @@ class Rescaled(Wrapper):
         y: Tensor = self.base(x)
         if self._plain is not None:
             return y
-        scale_C, shift_C = cast_like(y, self._update[0].scale_C, self._update[0].shift_C)
+        scale_C: Tensor = self._update[0].scale_C
+        shift_C: Tensor = self._update[0].shift_C
         if isinstance(self.base, nn.Conv2d):
             scale_C, shift_C = scale_C[:, None, None], shift_C[:, None, None]
-        return torch.addcmul(shift_C, y, scale_C)
+        return scale_and_shift(y, scale_C, shift_C)
 
     @torch.no_grad()
     def merge(self) -> None:
