@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tests.methods.tiny import attach, method_from_yaml, perturb
 from wegeft.methods.base import Method
+from wegeft.methods.dora import DoRAUpdate
 
 WIDTH, TOKENS = 128, 512
 CASES = [("dora", 0.0), ("dora", 1e-9), ("red", 0.0), ("ssf", 0.0)]
@@ -51,6 +52,23 @@ def row_error(y_NO: Tensor, exact_NO: Tensor) -> float:
     """By how much the rows' gains are off, as the root of the mean square."""
     gain_O = (y_NO.double() * exact_NO).sum(0) / exact_NO.square().sum(0)
     return (gain_O - 1).square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize("cast", [False, True], ids=["autocast", "cast after it was attached"])
+def test_lengths_of_dora_stay_in_single_precision(cast: bool) -> None:
+    net, method = adapted("dora", 0.0, bias=False)
+    net.float()
+    perturb(method, 0.02)
+    if cast:
+        net.bfloat16()
+    update = next(module for module in method.modules() if isinstance(module, DoRAUpdate))
+    weight_OI: Tensor = net.get_parameter("fc.base.weight").detach()
+    update_OI = update.scale * update.b_OR.double() @ update.a_RI.double()
+    exact_O = torch.linalg.vector_norm(weight_OI.double() + update_OI, dim=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        norm_O = update._norm_O(weight_OI)
+    torch.testing.assert_close(norm_O.double(), exact_O, rtol=2e-4 if cast else 1e-5, atol=0)
+    assert norm_O.dtype == torch.float32
 
 
 @with_and_without_bias

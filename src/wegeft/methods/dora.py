@@ -20,6 +20,7 @@ from wegeft.methods.linear import (
     check_rank,
     uniform,
     wide_dtype,
+    without_autocast,
     zeros,
 )
 from wegeft.methods.lora import LoRAConfig
@@ -45,9 +46,8 @@ class DoRAUpdate(LinearUpdate):
         device = base.device
         self.a_RI = uniform((config.r, base.in_features), base.in_features, device, torch.float32)
         self.b_OR = zeros((base.out_features, config.r), device, torch.float32)
-        square_O = torch.linalg.vector_norm(base.weight.detach(), dim=1, dtype=_norm_dtype(base.weight)).square()
-        self.register_buffer("row_square_O", square_O, persistent=False)
-        self.m_O = nn.Parameter(square_O.sqrt())
+        self.register_buffer("row_square_O", _row_square_O(base.weight), persistent=False)
+        self.m_O = nn.Parameter(self.row_square_O.sqrt())
         self.scale = config.scale
         self.dropout = config.dropout
 
@@ -72,12 +72,15 @@ class DoRAUpdate(LinearUpdate):
 
     @torch.no_grad()
     def _norm_O(self, weight_OI: Tensor) -> Tensor:
-        """‖W + s·BA‖ per output row, (O,), in at least fp32."""
-        dtype = self.row_square_O.dtype
+        """‖W + s·BA‖ per output row, (O,), in at least fp32 but for W Aᵀ, which has the dtype of W."""
+        dtype = _norm_dtype(weight_OI)
+        if self.row_square_O.dtype != dtype:  # the model has been cast
+            self.row_square_O = _row_square_O(weight_OI)
         a_RI, b_OR = self.a_RI.to(dtype), self.b_OR.to(dtype)
-        projected_OR = F.linear(weight_OI, a_RI.to(weight_OI.dtype)).to(dtype)
-        cross_O = (projected_OR * b_OR).sum(1)
-        square_O = (b_OR @ (a_RI @ a_RI.T) * b_OR).sum(1)
+        with without_autocast(weight_OI):
+            projected_OR = F.linear(weight_OI, a_RI.to(weight_OI.dtype)).to(dtype)
+            cross_O = (projected_OR * b_OR).sum(1)
+            square_O = (b_OR @ (a_RI @ a_RI.T) * b_OR).sum(1)
         return (self.row_square_O + 2 * self.scale * cross_O + self.scale**2 * square_O).sqrt()
 
     def merged(self, base: Frozen) -> tuple[Tensor, Tensor | None]:
@@ -100,6 +103,12 @@ class DoRA(LinearMethod):
         base = sites[0].base
         check_rank(self.config.r, min(base.in_features, base.out_features), sites[0].name)
         return DoRAUpdate(self.config, base)
+
+
+def _row_square_O(weight_OI: Tensor) -> Tensor:
+    """‖W‖² per output row, (O,)."""
+    length_O: Tensor = torch.linalg.vector_norm(weight_OI.detach(), dim=1, dtype=_norm_dtype(weight_OI))
+    return length_O.square()
 
 
 def _norm_dtype(weight: Tensor) -> torch.dtype:
