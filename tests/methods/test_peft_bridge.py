@@ -92,6 +92,14 @@ def test_a_type_is_attached_by_its_name_alone(peft_type: str) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:Detected that the base layer has no bias")
+@pytest.mark.parametrize(("peft_type", "folds"), [("BEFT", False), ("LILY", False), ("OSF", False), ("IA3", True)])
+def test_a_type_that_cannot_be_folded_and_unfolded_says_so(peft_type: str, folds: bool) -> None:
+    """A run evaluates it unfolded then, instead of failing after it was trained."""
+    options = "{r: 4}" if peft_type == "LILY" else "{}"
+    assert attach(bridge(peft_type, options), tiny_llama()).mergeable is folds
+
+
 @pytest.mark.parametrize(("peft_type", "option"), [("IA3", "r"), ("FOURIERFT", "r"), ("LORA", "vera_dropout")])
 def test_an_option_of_another_type_is_refused_even_if_it_is_a_default_there(peft_type: str, option: str) -> None:
     with pytest.raises(

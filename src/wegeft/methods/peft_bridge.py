@@ -31,6 +31,9 @@ _UNFIT = frozenset({"FROD", "SHIRA", "POLY", "SHADOW", "XLORA"})
 """Types that replace layers and yet cannot run. FROD and SHIRA compute from the weights while they attach, and whether
 a method fits is checked before there are any; POLY asks for the task of each row; SHADOW runs a second network beside
 the backbone, through PEFT's wrapper; XLORA mixes adapters that were trained before."""
+_UNFOLDED = frozenset({"BEFT", "LILY", "OSF"})
+"""Types that are not folded, though PEFT's layers have a method for it: BEFT wants a bias to add to, LILY refuses, and
+what OSF folds it cannot unfold."""
 
 
 class PeftBridgeConfig(MethodConfig):
@@ -75,7 +78,8 @@ class PeftBridge(Method):
             raise UserError(f"method.peft_type={self.config.peft_type} does not fit the backbone: {error}") from error
         # The tuner has the backbone as a submodule; as a submodule of ours it would close a circle.
         object.__setattr__(self, "_tuner", tuner)
-        self.mergeable = all(_can_merge(layer) for _, layer in self._layers())
+        folds = self.config.peft_type not in _UNFOLDED
+        self.mergeable = folds and all(_can_merge(layer) for _, layer in self._layers())
 
     def adapter_state(self) -> dict[str, Tensor]:
         """What PEFT added to the backbone (factors and frozen projections) and the heads, shared tensors once."""
