@@ -9,6 +9,8 @@ from wegeft.planning.compose import Composer, split
 WORDS = [
     (),
     ("scale=paper", "method=peft"),
+    ("method=peft", "method.peft_type=OFT"),  # whose name is a part of a reference
+    ("method=peft", "method.options_of_scale.mini.r=4", "method.peft_type=LORA"),
     ("method=peft", "method.peft_type=VERA", "method.options={r:8}"),  # of a choice that would be exchanged
     ("scale=paper", "protocol=v3", "training=v3", "method.recipe=v3", "seed=44", "training.learning_rate=2.5e-4"),
     ("scale=paper", "method.target_modules=[q_proj,v_proj]", "method.r=64"),

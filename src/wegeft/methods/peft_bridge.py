@@ -4,8 +4,9 @@ The tuner of PEFT puts its own layers into the backbone; this module only transl
 and so is the dtype of what is added: as under ``get_peft_model`` fp32 over a bf16 backbone, for which the layers cast
 their input, so that the products of the adapter are fp32 as well.
 
-Does not: run prompt-learning types and others that need PEFT's wrapper around the whole model, nor types with a step
-of their own between optimiser steps (AdaLoRA's rank allocation); both end in a clear error. Folding is done by PEFT in
+Does not: run prompt-learning types and others that need PEFT's wrapper around the whole model, types with a step of
+their own between optimiser steps (AdaLoRA's rank allocation), or those of :data:`_UNFIT`; all end in a clear error.
+Folding is done by PEFT in
 the dtype of the weights.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 
 _ADAPTER = "default"
+_UNFIT = frozenset({"FROD", "SHIRA", "POLY", "SHADOW", "XLORA"})
+"""Types that replace layers and yet cannot run. FROD and SHIRA compute from the weights while they attach, and whether
+a method fits is checked before there are any; POLY asks for the task of each row; SHADOW runs a second network beside
+the backbone, through PEFT's wrapper; XLORA mixes adapters that were trained before."""
+_UNFOLDED = frozenset({"BEFT", "LILY", "OSF"})
+"""Types that are not folded, though PEFT's layers have a method for it: BEFT wants a bias to add to, LILY refuses, and
+what OSF folds it cannot unfold."""
 
 
 class PeftBridgeConfig(MethodConfig):
@@ -35,13 +44,15 @@ class PeftBridgeConfig(MethodConfig):
     Attributes:
         peft_type: a member of ``peft.PeftType``, e.g. VERA.
         target_modules: names, or last parts of names, of the layers to adapt.
-        options_of_scale: options per scale, which ``options`` refers to; unused by the code.
+        options_of_scale: options per scale, which ``options_of_type`` refers to; unused by the code.
+        options_of_type: options per type, which ``options`` refers to; unused by the code.
         options: further fields of the type's configuration class.
     """
 
     peft_type: str
     target_modules: tuple[str, ...]
     options_of_scale: dict[str, dict[str, Any]]
+    options_of_type: dict[str, dict[str, Any]]
     options: dict[str, Any]
 
 
@@ -70,7 +81,8 @@ class PeftBridge(Method):
             raise UserError(f"method.peft_type={self.config.peft_type} does not fit the backbone: {error}") from error
         # The tuner has the backbone as a submodule; as a submodule of ours it would close a circle.
         object.__setattr__(self, "_tuner", tuner)
-        self.mergeable = all(_can_merge(layer) for _, layer in self._layers())
+        folds = self.config.peft_type not in _UNFOLDED
+        self.mergeable = folds and all(_can_merge(layer) for _, layer in self._layers())
 
     def adapter_state(self) -> dict[str, Tensor]:
         """What PEFT added to the backbone (factors and frozen projections) and the heads, shared tensors once."""
@@ -125,18 +137,37 @@ class PeftBridge(Method):
                 yield name, module
 
 
-def _resolve(config: PeftBridgeConfig) -> tuple[type[BaseTuner], PeftConfig]:
-    """PEFT's tuner class and the configuration of the type that ``config`` names."""
+def attachable() -> dict[str, tuple[type[BaseTuner], type[PeftConfig]]]:
+    """PEFT's tuner and its configuration for each type that can be attached, sorted by name."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
     tuners = {str(peft_type.value): tuner for peft_type, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
-    usable = sorted(name for name, tuner in tuners.items() if _is_layer_tuner(tuner))
+    configs = {str(peft_type.value): config for peft_type, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    return {
+        name: (tuner, configs[name])
+        for name, tuner in sorted(tuners.items())
+        if _is_layer_tuner(tuner) and name not in _UNFIT
+    }
+
+
+def _resolve(config: PeftBridgeConfig) -> tuple[type[BaseTuner], PeftConfig]:
+    """PEFT's tuner class and the configuration of the type that ``config`` names."""
+    from peft import PeftConfig
+
+    usable = attachable()
     if config.peft_type not in usable:
         raise UserError(f"method.peft_type={config.peft_type} cannot be attached; choose {', '.join(usable)}.")
-    config_class = next(c for t, c in PEFT_TYPE_TO_CONFIG_MAPPING.items() if t.value == config.peft_type)
-    fields: dict[str, Any] = {"target_modules": list(config.target_modules), **config.options}
+    tuner_class, config_class = usable[config.peft_type]
+    known = [field.name for field in fields(config_class) if field.init]
+    unknown = [name for name in config.options if name not in known]
+    if unknown:
+        shared = {field.name for field in fields(PeftConfig)}  # what every type has says nothing of this one
+        raise UserError(
+            f"method.options.{unknown[0]} is no option of method.peft_type={config.peft_type}; choose "
+            f"{', '.join(name for name in known if name not in shared)}."
+        )
     try:
-        return tuners[config.peft_type], config_class(**fields)
+        return tuner_class, config_class(**{"target_modules": list(config.target_modules), **config.options})
     except (TypeError, ValueError) as error:
         raise UserError(f"method.options do not fit method.peft_type={config.peft_type}: {error}") from error
 

@@ -44,6 +44,7 @@ CHOICE_KEYS: Mapping[str, str] = {
     "task.learning_rates": "as method.learning_rates, for the methods",
     "method.ranks": "the ranks of all scales; the run's own stands in method.r",
     "method.alphas": "the alphas of all scales; the run's own stands in method.alpha",
+    "method.options_of_type": "the options of all types; the run's own stand in method.options",
     "protocol.truncations": "what each scale does; the run's own stands in protocol.truncation",
     "method.recipes": "what each recipe sets; the run's own values stand beside it",
     "method.recipe_of_family": "the recipe of every kind of backbone; the run's own stands in method.recipe",
