@@ -92,7 +92,9 @@ def test_a_run_that_slurm_requeues_goes_on(case: Case, reference: Record, distur
     case.until_over(job)
     assert int(case.testbed.shown(job)["Restarts"]) >= 1
     assert case.testbed.state(job) == "COMPLETED"
-    assert results(the_record(case.records)) == results(reference)
+    record = the_record(case.records)
+    assert results(record) == results(reference)
+    assert record["training"]["parts"][0]["from_step"] == 0
 
 
 def freeze_until_warned(case: Case, job: str) -> None:
@@ -117,7 +119,9 @@ def test_a_run_that_its_time_limit_strikes_goes_on(case: Case, reference: Record
     assert "stopped after" in case.log(job)
     case.until_over(job)
     assert case.testbed.state(job) == "COMPLETED"
-    assert results(the_record(case.records)) == results(reference)
+    record = the_record(case.records)
+    assert results(record) == results(reference)
+    assert record["training"]["parts"][0]["from_step"] == 0
 
 
 def test_a_cancelled_run_stays_away_and_goes_on_when_it_is_submitted_again(case: Case, reference: Record) -> None:
@@ -130,4 +134,6 @@ def test_a_cancelled_run_stays_away_and_goes_on_when_it_is_submitted_again(case:
     assert not case.records.exists()
     again = case.submit()
     case.until_over(again)
-    assert results(the_record(case.records)) == results(reference)
+    record = the_record(case.records)
+    assert results(record) == results(reference)
+    assert record["training"]["parts"][0]["from_step"] == 0

@@ -60,10 +60,10 @@ def the_record(records: Path) -> Record:
 
 
 def results(record: Record) -> dict[str, Any]:
-    """What of ``record`` equal runs share: everything but places, times and the machine."""
+    """What of ``record`` equal runs share: everything but places, times, the machine and interruptions."""
     kept = {key: record[key] for key in ("run_id", "status", "data", "prompt", "parameters", "adapter")}
     for part in ("training", "evaluation"):
-        kept[part] = {key: value for key, value in record[part].items() if key not in TIMES}
+        kept[part] = {key: value for key, value in record[part].items() if key not in (*TIMES, "parts")}
     return kept
 
 
