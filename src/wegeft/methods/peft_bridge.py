@@ -6,8 +6,7 @@ their input, so that the products of the adapter are fp32 as well.
 
 Does not: run prompt-learning types and others that need PEFT's wrapper around the whole model, types with a step of
 their own between optimiser steps (AdaLoRA's rank allocation), or those of :data:`_UNFIT`; all end in a clear error.
-Folding is done by PEFT in
-the dtype of the weights.
+Folding is done by PEFT in the dtype of the weights.
 """
 
 from __future__ import annotations
