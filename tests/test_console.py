@@ -40,3 +40,19 @@ def test_a_run_that_diverged_at_its_first_step_is_shown(capsys: pytest.CaptureFi
     record["training"] |= {"steps": 0, "final_loss": None}
     print_record(record, Path("record.json"))
     assert "0 steps" in capsys.readouterr().out
+
+
+def test_another_way_of_answering_has_a_column_of_its_own() -> None:
+    score = {"metric": "accuracy", "value": 0.5, "stderr": None, "n": 10, "chance": None}
+    scores = {"boolq": score, "boolq/listed": score | {"value": 0.75}, "boolq/strict": score | {"value": 0.25}}
+    record: dict[str, Any] = {"evaluation": {"scores": scores, "mean": 0.5, "other_means": {"listed": 0.75}, "n": 20}}
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(_scores(record))
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in captured.get().splitlines() if "│" in line]
+    assert "listed %" in captured.get()
+    assert lines == [
+        ["boolq", "50.0", "", "75.0", "10", ""],
+        ["boolq/strict", "25.0", "", "", "10", ""],
+        ["mean", "50.0", "", "75.0", "", ""],
+    ]

@@ -42,22 +42,33 @@ def print_note(sentence: str) -> None:
 
 
 def _scores(record: Record) -> Table:
-    """One row per set; where sets have different metrics, each names its own."""
-    scores = record["evaluation"]["scores"]
-    metrics = {score["metric"] for score in scores.values()}
+    """One row per set; where sets have different metrics, each names its own.
+
+    What was scored of all sets in another way of answering has a column of its own, anything else a row.
+    """
+    evaluation = record["evaluation"]
+    scores, means = evaluation["scores"], evaluation.get("other_means", {})
+    beside = {f"{subset}/{way}" for way in means for subset in scores}
+    rows = {subset: score for subset, score in scores.items() if subset not in beside}
+    metrics = {score["metric"] for score in rows.values()}
     heading = metrics.pop() if len(metrics) == 1 else "score"
-    table = Table("set", f"{heading.replace('_', ' ')} %", "± s.e.", "n", "chance %")
-    for subset, score in scores.items():
+    table = Table("set", f"{heading.replace('_', ' ')} %", "± s.e.", *(f"{way} %" for way in means), "n", "chance %")
+    for subset, score in rows.items():
         chance = score.get("chance")
         table.add_row(
             f"{subset} ({score['metric']})" if heading == "score" else subset,
-            f"{100 * score['value']:.1f}",
-            "" if score["stderr"] is None else f"{100 * score['stderr']:.1f}",
+            _percent(score["value"]),
+            _percent(score["stderr"]),
+            *(_percent(scores.get(f"{subset}/{way}", {}).get("value")) for way in means),
             str(score["n"]),
-            "" if chance is None else f"{100 * chance:.1f}",
+            _percent(chance),
         )
-    table.add_row("mean", f"{100 * record['evaluation']['mean']:.1f}", "", str(record["evaluation"]["n"]), "")
+    table.add_row("mean", _percent(evaluation["mean"]), "", *map(_percent, means.values()), "", "")
     return table
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
 
 
 def _costs(record: Record) -> str:

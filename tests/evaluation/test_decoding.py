@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from wegeft.evaluation.decoding import Chooser, DecodingConfig, repeated_ngram_ends
+from wegeft.evaluation.decoding import Chooser, DecodingConfig, continuations, repeated_ngram_ends
 
 LOGITS_BV = torch.tensor([[2.0, 0.0, 1.0, -1.0]])
 
@@ -56,3 +56,23 @@ def test_tokens_that_would_repeat_a_run(history: list[int], size: int, ends: lis
 def test_settings_that_contradict_each_other_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DecodingConfig.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens"), [([], [5, 9]), ([5], [6]), ([5, 6], [2, 7]), ([5, 6, 2], []), ([8], []), ([9], [2])]
+)
+def test_tokens_that_keep_an_answer_among_the_listed(answer: list[int], tokens: list[int]) -> None:
+    assert continuations([[5, 6, 2], [5, 6, 7, 2], [9, 2]], answer) == tokens
+
+
+def test_nothing_is_written_but_a_listed_answer() -> None:
+    chooser = Chooser(DecodingConfig(listed=True), [[0], [0]], ["q#0", "q#1"], [[[1, 3]], [[1, 3], [2, 3]]])
+    logits_BV = LOGITS_BV.expand(2, -1)  # token 0 is the most probable, and in no listed answer
+    assert chooser.choose(logits_BV, [0, 1], [[], []]) == [1, 2]
+    assert chooser.choose(logits_BV, [1, 0], [[2], [1]]) == [3, 3]
+    assert chooser.choose(logits_BV, [0, 1], [[1, 3], [2]]) == [0, 3]  # an answer that is over is not looked at again
+
+
+def test_listed_answers_are_not_free_greedy_text() -> None:
+    assert DecodingConfig().is_greedy
+    assert not DecodingConfig(listed=True).is_greedy

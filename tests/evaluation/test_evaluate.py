@@ -29,6 +29,9 @@ ROWS = [
     row("is ice hot?", "false"),
 ]
 
+FREE = ("task.listed_answers=false",)
+"""For limits on answers that some of the listed ones exceed."""
+
 
 class Parrot(nn.Module):
     """A causal language model that writes one fixed answer after every prompt, and then EOS."""
@@ -130,7 +133,9 @@ def test_an_answer_without_the_phrase_is_kept_and_wrong(tmp_path: Path) -> None:
 
 
 def test_batch_size_changes_no_sample(tmp_path: Path) -> None:
-    task = text_task("task.sources.mini.test_rows=6", "task.max_new_tokens=12", "task.test_subsets=[boolq,openbookqa]")
+    task = text_task(
+        "task.sources.mini.test_rows=6", "task.max_new_tokens=12", "task.test_subsets=[boolq,openbookqa]", *FREE
+    )
     files = []
     for batch_size in (1, 4, 16):
         folder = tmp_path / str(batch_size)
@@ -265,7 +270,7 @@ def test_several_answers_by_several_ways_to_one_question_are_kept_apart(tmp_path
     sampled = "{temperature: 1.0, samples: 2, seed: 3}"
     ways = f"+task.decodings={{first: {sampled}, greedy: {{}}, second: {sampled}}}"
     task = text_task(
-        "task.sources.mini.test_rows=3", "task.max_new_tokens=6", "task.test_subsets=[boolq,openbookqa]", ways
+        "task.sources.mini.test_rows=3", "task.max_new_tokens=6", "task.test_subsets=[boolq,openbookqa]", *FREE, ways
     )
     whole = evaluate(tiny_llama(), task, tmp_path / "whole", batch_size=4)
     model, kept = tiny_llama(), []
@@ -322,3 +327,36 @@ def test_a_broken_samples_file_is_named(tmp_path: Path) -> None:
     path.write_text('{"uid": "a"}\n')
     with pytest.raises(UserError, match=r"samples\.jsonl, line 1 is not a sample"):
         read_samples(path)
+
+
+def test_listed_answers_are_scored_beside_the_free_ones(tmp_path: Path) -> None:
+    subsets = ("boolq", "social_i_qa", "openbookqa")
+    task = text_task("task.sources.mini.test_rows=8", f"task.test_subsets=[{','.join(subsets)}]")
+    assert task.config.listed_answers
+    files = []
+    for batch_size in (1, 4, 16):
+        folder = tmp_path / str(batch_size)
+        found = evaluate(tiny_llama(), task, folder, batch_size=batch_size)
+        files.append((folder / SAMPLES).read_bytes())
+    assert files[0] == files[1] == files[2]
+    examples = {example.uid: example for examples in task.test_examples().values() for example in examples}
+    samples = [s for s in read_samples(tmp_path / "1" / SAMPLES) if s.subset.endswith("/listed")]
+    assert len(samples) == len(examples) == 8 * len(subsets)
+    assert all(sample.text in examples[sample.uid].listed for sample in samples)
+    assert len({sample.text for sample in samples}) > 5  # no model that knows one answer alone
+    assert found.mean == 0.0  # it was never trained to answer
+    listed = [found.scores[f"{subset}/listed"] for subset in subsets]
+    assert found.other_means == {"listed": fmean(score.value for score in listed)}
+    assert found.as_record()["other_means"] == found.other_means
+    assert 0.0 < found.other_means["listed"] == fmean(sample.score or 0.0 for sample in samples)
+    assert [score.chance for score in listed] == [found.scores[subset].chance for subset in subsets]
+
+
+def test_a_listed_answer_that_is_too_long_is_named_before_anything_is_generated(tmp_path: Path) -> None:
+    model = Parrot("true")
+    task = task_on(tmp_path / "data", ROWS, "task.listed_answers=true", "task.max_new_tokens=5")
+    with pytest.raises(
+        UserError, match=r"row boolq/test/0: the answer 'the correct answer is \w+', which it lists, takes"
+    ):
+        evaluate(model, task, tmp_path)
+    assert model.prompts == []

@@ -36,7 +36,7 @@ SHORT = (
     "runtime.threads=1",
     "runtime.device=cpu",
 )
-VLLM = "evaluation.engine=vllm"
+VLLM = ("evaluation.engine=vllm", "task.listed_answers=false")
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def finished(*overrides: str) -> tuple[dict[str, Any], list[Sample]]:
 def test_the_exported_method_gives_the_answers_of_this_process(
     merge: str, name: str, arguments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, expected = finished(f"protocol={name}")
+    own, expected = finished(f"protocol={name}", VLLM[1])
     monkeypatch.setattr(experiment, "check_vllm", lambda *_: check_installed(None))  # there is no GPU
-    record, samples = finished(f"protocol={name}", VLLM, f"evaluation.merge={merge}", "evaluation.batch_size=auto")
+    record, samples = finished(f"protocol={name}", *VLLM, f"evaluation.merge={merge}", "evaluation.batch_size=auto")
     assert samples == expected
     assert {sample.text for sample in samples} != {""}
     assert record["run_id"] != own["run_id"]
@@ -90,8 +90,8 @@ def test_hidden_ids_are_left_out() -> None:
         hiding.read_ids([5, hiding.pad_id])
 
 
-def checked(*overrides: str, device: str = "cuda") -> None:
-    config = run_config(VLLM, *overrides)
+def checked(*overrides: str, device: str = "cuda", always: tuple[str, ...] = VLLM) -> None:
+    config = run_config(*always, *overrides)
     method = build_method(config.method)
     method.attach(skeleton(config.model), config.model.head_modules)
     check(config, build_task(config.task), method, torch.device(device))
@@ -104,6 +104,7 @@ def checked(*overrides: str, device: str = "cuda") -> None:
         (("method=dora", "evaluation.merge=false"), r"merge=false takes a LoRA alone, and method=dora is none"),
         (("model=mini_llama_random", "evaluation.merge=false"), r"reads the backbone from model\.source"),
         (("+task.decodings={drawn:{temperature:0.7}}",), r"answers greedily, and task=commonsense draws"),
+        (("task.listed_answers=true",), r"or keeps to listed answers \(task\.listed_answers\)"),
         (("model.quantise=nf4", "model.quantiser=torchao"), r"reads plain weights, and model\.quantise=nf4"),
         (("evaluation.vllm_python=no/such/python",), r"^evaluation\.vllm_python=no/such/python is not an interpreter"),
         ((f"evaluation.vllm_python={sys.executable}",), r"has no vllm: make an environment with `pip install"),
@@ -116,13 +117,13 @@ def test_what_vllm_cannot_do_is_refused(overrides: tuple[str, ...], sentence: st
 
 def test_a_task_without_text_is_refused() -> None:
     with pytest.raises(UserError, match=r"generates text, and task=.* asks for none"):
-        checked("task=mini_fgvc/birds")
+        checked("task=mini_fgvc/birds", always=VLLM[:1])
 
 
 def test_a_run_on_a_cpu_is_refused_before_it_trains(arguments: Path) -> None:
     assert not arguments.exists()
     with pytest.raises(UserError, match=r"evaluation\.engine=vllm needs a CUDA device, and this run is on the cpu"):
-        experiment.run(run_config(*SHORT, VLLM))
+        experiment.run(run_config(*SHORT, *VLLM))
     assert not Path("runs").exists()
     checked("method=wegeft", "evaluation.merge=false")  # with a GPU it would go on
 
@@ -132,5 +133,5 @@ def test_the_engine_of_before_leaves_the_identity_alone() -> None:
     sizes = {key: plain["evaluation"][key] for key in ("batch_size", "merge", "limit")}
     before = {**plain, "evaluation": sizes}
     assert run_id(before) == run_id(plain)
-    assert run_id(run_config(VLLM).plain()) != run_id(plain)
+    assert run_id(run_config(VLLM[0]).plain()) != run_id(plain)
     assert run_id(run_config("evaluation.vllm_python=python3").plain()) == run_id(plain)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.records.factory import make_config
 from wegeft.records import IGNORED_KEYS, run_id
+from wegeft.records.identity import LATER_KEYS
 
 
 def _set(config: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
@@ -88,3 +89,11 @@ def test_a_number_that_is_not_finite_has_no_id() -> None:
 
 def test_every_ignored_key_says_why() -> None:
     assert all(len(reason) > 10 for reason in IGNORED_KEYS.values())
+
+
+def test_a_younger_key_at_the_value_of_before_leaves_ids_alone() -> None:
+    config = make_config()
+    for dotted, before in LATER_KEYS.items():
+        group, key = dotted.split(".")
+        assert run_id({**config, group: {**config[group], key: before}}) == run_id(config)
+        assert run_id({**config, group: {**config[group], key: not before}}) != run_id(config)

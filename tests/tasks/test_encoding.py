@@ -265,3 +265,12 @@ def test_a_tokenizer_written_in_python_works_as_well() -> None:
     assert encoded.labels[-1] == made.eos_id
     assert made.decode(encoded.input_ids) == example().prompt + example().target
     assert made.tokenizer_state() is None
+
+
+def test_listed_answers_have_the_ids_that_training_has() -> None:
+    encoder = TextEncoder(tiny_tokenizer(), protocol("clean"))
+    answers = ["the correct answer is true", "the correct answer is false"]
+    for prompt in ("is rain wet?\n", "is rain wet? the"):  # a tokenizer may merge the second one's seam
+        for ids, answer in zip(encoder.encode_answers(prompt, answers), answers, strict=True):
+            trained = encoder.encode_example(Example("", "", prompt, answer, ""))
+            assert ids == [label for label in trained.labels if label != IGNORE_INDEX]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks.tiny import SUBSETS, text_task
+from tests.tasks.tiny import SUBSETS, row, text_task, write_data
 from wegeft.errors import UserError
 
 CHOICE = r"Please choose the correct answer to the question: .*\n\nAnswer1: .*\n\nAnswer format: answer1(/answer\d)+\n"
@@ -61,9 +61,9 @@ def test_every_real_test_row_is_rendered_as_published(real_data: Path, subset: s
     examples = task.test_examples()[subset]
     rows = json.loads((root / "dataset" / subset / "test.json").read_text())
     assert len(examples) == len(rows) == TEST_ROWS[subset]
-    for example, row in zip(examples, rows, strict=True):
-        assert example.prompt == row["instruction"] + "\n"
-        assert example.target == row["output"] == f"the correct answer is {row['answer']}"
+    for example, real in zip(examples, rows, strict=True):
+        assert example.prompt == real["instruction"] + "\n"
+        assert example.target == real["output"] == f"the correct answer is {real['answer']}"
         assert re.fullmatch(TEMPLATES[subset], example.prompt, re.DOTALL)
         assert re.fullmatch(LABELS[subset], example.gold)
 
@@ -97,3 +97,38 @@ def test_a_subset_without_a_scoring_rule_is_refused() -> None:
 def test_an_unknown_comparison_names_the_choices() -> None:
     with pytest.raises(UserError, match="'exact', 'number', 'leading_integer', 'math'"):
         text_task("task.scoring.default.compare=fuzzy")
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_every_real_question_lists_its_answer(real_data: Path, subset: str) -> None:
+    root = real_data / "llm_adapters"
+    task = text_task("scale=paper", f"data.root={root}", f"task.test_subsets=[{subset}]", "task.listed_answers=true")
+    examples = task.test_examples()[subset]
+    counts = [len(example.listed) for example in examples]
+    assert task.chance() is not None
+    assert sum(1 / count for count in counts) / len(counts) == pytest.approx((task.chance() or {})[subset], abs=0.001)
+    assert all(example.target in example.listed for example in examples)
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_every_question_of_the_mini_world_lists_its_answer(subset: str) -> None:
+    task = text_task(f"task.test_subsets=[{subset}]", f"task.train_subsets=[{subset}]")
+    for example in task.test_examples()[subset]:
+        assert example.target in example.listed
+        assert len(set(example.listed)) == len(example.listed) == round(1 / (task.chance() or {})[subset])
+    assert {example.listed for example in task.train_examples()} == {()}  # nobody asks for them
+
+
+def test_a_question_that_does_not_list_its_answer_is_named(tmp_path: Path) -> None:
+    wanted = ("scale=paper", "task.listed_answers=true", "task.test_subsets=[boolq]")
+    root = write_data(tmp_path / "other", [row("is rain wet?", "yes")])
+    with pytest.raises(UserError, match=r"row boolq/test/0: its answer 'yes' is not one .* lists \(true, false\)"):
+        text_task(*wanted, f"data.root={root}").test_examples()
+    root = write_data(tmp_path / "none", [row("is rain wet?") | {"instruction": "is rain wet?"}])
+    with pytest.raises(UserError, match=r"lists \(none\); set task\.listed_answers=false"):
+        text_task(*wanted, f"data.root={root}").test_examples()
+
+
+def test_the_name_of_the_added_way_of_decoding_is_taken() -> None:
+    with pytest.raises(UserError, match=r"task\.decodings\.listed is what task\.listed_answers=true adds"):
+        text_task("+task.decodings={listed:{}}")

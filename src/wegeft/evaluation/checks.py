@@ -28,6 +28,7 @@ def check_test_sets(model: nn.Module, encoder: TextEncoder, task: TextTask, sets
     """
     check_gold(task, sets)
     check_room(model, encoder, task, sets)
+    check_listed(encoder, task, sets)
 
 
 def check_gold(task: TextTask, sets: Questions) -> None:
@@ -52,6 +53,17 @@ def _check_answer(rule: Extractor, comparison: Comparison, example: Example) -> 
             f"row {example.uid}: its answer {example.gold!r} can never be scored right, because {rule.label} reads "
             f"{extracted!r} in {rule.announce(example.gold)!r}."
         )
+
+
+def check_listed(encoder: TextEncoder, task: TextTask, sets: Questions) -> None:
+    """Refuse a listed answer that takes more tokens than an answer may have, and so could never be given whole."""
+    for example in (example for examples in sets.values() for example in examples if example.listed):
+        for answer, ids in zip(example.listed, encoder.encode_answers(example.prompt, example.listed), strict=True):
+            if len(ids) > task.max_new_tokens:
+                raise UserError(
+                    f"row {example.uid}: the answer {answer!r}, which it lists, takes {len(ids)} tokens, and "
+                    f"task.max_new_tokens={task.max_new_tokens}; raise it, or set task.listed_answers=false."
+                )
 
 
 def check_room(model: nn.Module, encoder: TextEncoder, task: TextTask, sets: Questions) -> None:

@@ -82,7 +82,7 @@ def _with_room(model: nn.Module, encoder: TextEncoder, max_new_tokens: int) -> T
 
 def _requests(task: ConversationTask, name: str, examples: Sequence[Example], prompts: Sequence[str]) -> list[Instance]:
     """One request a question; its random stream is named by question and turn."""
-    (decoding,) = list(task.config.decodings.values())[:1]
+    (decoding,) = list(task.ways.values())[:1]
     requests = []
     for number, (example, prompt) in enumerate(zip(examples, prompts, strict=True)):
         temperature = task.temperature(question_of(example.gold).category)

@@ -1,5 +1,7 @@
 """How the next token of an answer is chosen: greedily, or drawn with a random stream of the answer's own.
 
+All tokens can be chosen, or those alone with which the answer stays the beginning of one of a given few.
+
 A draw depends on the seed, the question and the number of the answer to it, never on what else is in the batch, so that
 a sampled score can be repeated with any batch size (on logits equal up to rounding).
 
@@ -31,6 +33,7 @@ class DecodingConfig(Strict):
         repetition_penalty: divides positive logits, and multiplies negative ones, of every token that stands in the
             prompt or the answer so far (Keskar et al., arXiv 1909.05858, section 4.1, as transformers applies it).
         no_repeat_ngram: no run of so many tokens of prompt and answer occurs twice; 0 allows it.
+        listed: nothing can be written but one of the answers that the question lists.
     """
 
     temperature: float = Field(default=0.0, ge=0)
@@ -40,11 +43,13 @@ class DecodingConfig(Strict):
     seed: int = Field(default=0, ge=0)
     repetition_penalty: float = Field(default=1.0, ge=1)
     no_repeat_ngram: int = Field(default=0, ge=0)
+    listed: bool = False
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the most probable token is taken, whatever came before."""
-        return self.temperature == 0 and self.repetition_penalty == 1 and self.no_repeat_ngram == 0
+        """Whether the most probable token is taken, whatever it is and whatever came before."""
+        as_is = self.repetition_penalty == 1 and self.no_repeat_ngram == 0 and not self.listed
+        return self.temperature == 0 and as_is
 
     @model_validator(mode="after")
     def _enough_samples(self) -> "DecodingConfig":
@@ -58,11 +63,21 @@ class DecodingConfig(Strict):
 class Chooser:
     """Chooses tokens for the answers to ``prompts_ids``, each with a stream of its own."""
 
-    def __init__(self, config: DecodingConfig, prompts_ids: Sequence[list[int]], streams: Sequence[str]) -> None:
-        """Take the prompts, and for each the name of its random stream (question and number of the answer)."""
+    def __init__(
+        self,
+        config: DecodingConfig,
+        prompts_ids: Sequence[list[int]],
+        streams: Sequence[str],
+        listed: Sequence[Sequence[list[int]]] | None = None,
+    ) -> None:
+        """Take the prompts, and for each the name of its random stream (question and number of the answer).
+
+        ``listed`` holds for each prompt the ids of the answers that can be written, EOS included; None allows all.
+        """
         self._config = config
         self._prompts_ids = prompts_ids
         self._streams = streams
+        self._listed = listed
         self._generators: dict[int, torch.Generator] = {}
 
     def choose(self, logits_BV: "Tensor", prompts: Sequence[int], answers: Sequence[list[int]]) -> list[int]:
@@ -76,6 +91,10 @@ class Chooser:
         if self._config.repetition_penalty != 1 or self._config.no_repeat_ngram:
             histories = [self._prompts_ids[p] + answer for p, answer in zip(prompts, answers, strict=True)]
             logits_BV = self._without_repetition(logits_BV.float(), histories)
+        if self._listed is not None:
+            logits_BV = _of_these(
+                logits_BV, [continuations(self._listed[p], a) for p, a in zip(prompts, answers, strict=True)]
+            )
         if self._config.temperature == 0:
             greedy: list[int] = logits_BV.argmax(dim=-1).tolist()
             return greedy
@@ -116,6 +135,23 @@ class Chooser:
             banned = repeated_ngram_ends(history, self._config.no_repeat_ngram)
             penalised_BV[row, banned] = -torch.inf
         return penalised_BV
+
+
+def continuations(listed: Sequence[list[int]], answer: list[int]) -> list[int]:
+    """The tokens with which ``answer`` stays the beginning of one of the ``listed`` answers; none if it is one."""
+    length = len(answer)
+    return sorted({ids[length] for ids in listed if len(ids) > length and ids[:length] == answer})
+
+
+def _of_these(logits_BV: "Tensor", tokens: Sequence[list[int]]) -> "Tensor":
+    """The logits with all but the ``tokens`` of their row at -∞; a row without tokens, whose answer is over, stays."""
+    import torch
+
+    kept_BV = torch.full_like(logits_BV, -torch.inf)
+    for row, allowed in enumerate(tokens):
+        which = allowed or slice(None)
+        kept_BV[row, which] = logits_BV[row, which]
+    return kept_BV
 
 
 def repeated_ngram_ends(history: Sequence[int], size: int) -> list[int]:

@@ -29,6 +29,7 @@ class Questions:
         max_new_tokens: EOS counts as one.
         decoding: how tokens are chosen.
         is_decided: tells an engine that it may end an answer before EOS; it need not ask.
+        listed: for each, the ids of the answers that can be written, EOS included; None where all can.
     """
 
     prompts_ids: Sequence[list[int]]
@@ -37,6 +38,7 @@ class Questions:
     max_new_tokens: int
     decoding: DecodingConfig
     is_decided: IsDecided = never
+    listed: Sequence[Sequence[list[int]]] | None = None
 
 
 class Session(Protocol):

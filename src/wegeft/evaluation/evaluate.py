@@ -54,7 +54,7 @@ def evaluate_text(
     sets = {subset: examples[: config.limit] for subset, examples in task.test_examples().items()}
     check_test_sets(model, encoder, task, sets)
     model.eval()
-    names = {(way, subset): _score_name(task, subset, way) for way in task.config.decodings for subset in sets}
+    names = {(way, subset): _score_name(task, subset, way) for way in task.ways for subset in sets}
     questions = [(example.uid, example.prompt) for examples in sets.values() for example in examples]
     with (
         _quiet(),
@@ -62,9 +62,7 @@ def evaluate_text(
         open_engine(model, encoder, config, folder, task.max_new_tokens) as engine,
     ):
         tasks = {
-            PREFIX + name: lm_task(
-                PREFIX + name, sets[subset], task.rules(subset), task.max_new_tokens, task.config.decodings[way]
-            )
+            PREFIX + name: lm_task(PREFIX + name, sets[subset], task.rules(subset), task.max_new_tokens, task.ways[way])
             for (way, subset), name in names.items()
         }
         decided = {
@@ -83,9 +81,13 @@ def evaluate_text(
         for (way, subset), name in names.items()
         for score in _scores(found["results"][PREFIX + name], name, task, subset, way, len(sets[subset]))
     }
+    mean, *others = (
+        fmean(scores[_score_name(task, subset, way)].value for subset in task.counted(sets)) for way in task.ways
+    )
     return Evaluation(
         scores=scores,
-        mean=fmean(scores[subset].value for subset in task.counted(sets)),
+        mean=mean,
+        other_means=dict(zip(list(task.ways)[1:], others, strict=True)),
         n=len(samples),
         samples_path=keep(samples, folder, journal),
         seconds=journal.seconds,
@@ -98,7 +100,7 @@ def evaluate_text(
 
 def _score_name(task: TextTask, subset: str, way: str) -> str:
     """The subset for the first way of decoding, ``subset/way`` for another."""
-    return subset if way == next(iter(task.config.decodings)) else f"{subset}/{way}"
+    return subset if way == next(iter(task.ways)) else f"{subset}/{way}"
 
 
 def _samples(
@@ -141,7 +143,7 @@ def _scores(
     chance = (task.chance() or {}).get(subset)
     rules = list(task.extractors(subset))
     wanted = [(name if rule == rules[0] else f"{name}/{rule}", "accuracy", rule) for rule in rules]
-    wanted += [(f"{name}/pass@{k}", f"pass@{k}", rules[0]) for k in task.config.decodings[way].pass_at]
+    wanted += [(f"{name}/pass@{k}", f"pass@{k}", rules[0]) for k in task.ways[way].pass_at]
     for score_name, metric, rule in wanted:
         stderr = results[f"{metric}_stderr,{rule}"]
         yield Score(

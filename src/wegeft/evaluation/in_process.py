@@ -61,7 +61,9 @@ class InProcessSession:
         def attempt(size: int | None) -> None:
             part = [position for position in batch if position not in found][:size]
             ids = [self._asked.prompts_ids[position] for position in part]
-            chooser = Chooser(self._asked.decoding, ids, [self._asked.streams[position] for position in part])
+            streams, listed = [self._asked.streams[position] for position in part], self._asked.listed
+            allowed = None if listed is None else [listed[position] for position in part]
+            chooser = Chooser(self._asked.decoding, ids, streams, allowed)
 
             def keep(row: int, new_ids: list[int]) -> None:
                 found[part[row]] = new_ids

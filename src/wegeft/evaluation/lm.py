@@ -99,6 +99,7 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
             max_new_tokens=max_new_tokens,
             decoding=decoding,
             is_decided=self._watch([request.task_name for request in asked]),
+            listed=self._listed(asked) if decoding.listed else None,
         )
         session = self._engine.ask(questions)
 
@@ -110,6 +111,10 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
         for position, given in zip(positions, found, strict=True):
             answers[position] = given.text
             self.tokens_generated += given.tokens
+
+    def _listed(self, requests: Sequence[Instance]) -> list[list[list[int]]]:
+        """For each question the ids of the answers that it lists, as its task announces them."""
+        return [self._encoder.encode_answers(request.args[0], request.doc["listed"]) for request in requests]
 
     def _watch(self, names: Sequence[str]) -> IsDecided:
         """Whether the answers to questions of the tasks ``names`` are decided; each look decodes what is new."""

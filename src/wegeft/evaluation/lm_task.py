@@ -107,8 +107,8 @@ def _averaging(decoding: DecodingConfig) -> Callable[[Any, Sequence[Reading]], d
 
 
 def documents(examples: Sequence[Example]) -> Dataset:
-    """Examples as lm-eval's documents, with the fields ``uid``, ``subset``, ``prompt`` and ``gold``."""
-    fields = ("uid", "subset", "prompt", "gold")
+    """Examples as lm-eval's documents, with the fields ``uid``, ``subset``, ``prompt``, ``gold`` and ``listed``."""
+    fields = ("uid", "subset", "prompt", "gold", "listed")
     return Dataset.from_dict({field: [getattr(example, field) for example in examples] for field in fields})
 
 

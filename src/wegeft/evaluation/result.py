@@ -45,6 +45,7 @@ class Evaluation:
         tokens_generated: new tokens over all answers, EOS included.
         batch_size: prompts decoded together.
         extractor: name and version of the rule behind the scores.
+        other_means: as ``mean``, for every further way of answering, by its name.
         too_long: by subset, how many prompts ``protocol.max_length`` cut or left unanswered, where there are any.
     """
 
@@ -56,6 +57,7 @@ class Evaluation:
     tokens_generated: int
     batch_size: int
     extractor: Mapping[str, Any]
+    other_means: Mapping[str, float] = field(default_factory=dict)
     too_long: Mapping[str, int] = field(default_factory=dict)
 
     def as_record(self) -> dict[str, Any]:
@@ -70,6 +72,7 @@ class Evaluation:
             "n": self.n,
             "scores": scores,
             "mean": self.mean,
+            **({"other_means": dict(self.other_means)} if self.other_means else {}),
             "extractor": dict(self.extractor),
             "batch_size": self.batch_size,
             "tokens_generated": self.tokens_generated,

@@ -59,6 +59,7 @@ IGNORED_KEYS: Mapping[str, str] = {**SIDE_KEYS, **CHOICE_KEYS}
 
 LATER_KEYS: Mapping[str, Any] = {
     "evaluation.engine": "hf",
+    "task.listed_answers": False,
     "training.fp32_masters": True,  # all before trained fp32 parameters, which have no other masters
 }
 """Keys that are younger than some records; at this value, which means what was done before, they are left out."""

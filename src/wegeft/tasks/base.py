@@ -29,6 +29,7 @@ class Example:
         prompt: text that the model reads, up to its last blank or line break.
         target: text that it learns to write, without the end-of-sequence token.
         gold: the answer that an extracted answer is compared with.
+        listed: the texts that give the answers among which the question lets choose, where somebody asks for them.
     """
 
     uid: str
@@ -36,6 +37,7 @@ class Example:
     prompt: str
     target: str
     gold: str
+    listed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,11 @@ class TextEncoder:
             encoded.append(self._finish(ids))
         return Prompts(encoded, frozenset(too_long))
 
+    def encode_answers(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
+        """For each of ``answers`` the ids that follow those of ``prompt``, EOS included, as training has them."""
+        pairs = self._tokenise_pairs([Example("listed", "", prompt, answer, "") for answer in answers])
+        return [whole_ids[len(prompt_ids) :] for prompt_ids, whole_ids in pairs]
+
     def encode_example(self, example: Example) -> Encoded:
         """Ids and labels of one training example; UserError as in :meth:`encode_examples`."""
         encoded = self.encode_examples([example])

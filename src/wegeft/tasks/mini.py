@@ -12,7 +12,7 @@ from pydantic import Field
 from wegeft.errors import UserError
 from wegeft.tasks.generated import GeneratedConfig, GeneratedSource
 from wegeft.tasks.mini_world import MiniWorldSource, Split, commonsense
-from wegeft.tasks.sources import Row
+from wegeft.tasks.sources import Row, listed_answers
 
 Family = Literal["commonsense", "arithmetic"]
 
@@ -40,6 +40,10 @@ class MiniWorld(GeneratedSource):
     def chance(self, subset: str) -> float | None:
         """See :meth:`Source.chance`."""
         return commonsense.chance(subset) if self.config.family == "commonsense" else None
+
+    def listed(self, row: Row) -> tuple[str, ...]:
+        """See :meth:`Source.listed`."""
+        return listed_answers(row["instruction"])
 
     def all_rows(self, subset: str, split: Split) -> Sequence[Row]:
         """See :meth:`GeneratedSource.all_rows`."""

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import random
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -72,12 +73,29 @@ class Source(ABC):
     def chance(self, subset: str) -> float | None:
         """Accuracy of guessing on the test rows of ``subset``, or None if unknown."""
 
+    def listed(self, row: Row) -> tuple[str, ...]:
+        """The answers among which the question of ``row`` lets choose; none where it lists none, as in most sources."""
+        del row
+        return ()
+
 
 def draw(total: int, wanted: int | None, seed: int) -> Sequence[int]:
     """``wanted`` of ``total`` row numbers in ascending order, without replacement; all of them for None."""
     if wanted is None or wanted >= total:
         return range(total)
     return sorted(random.Random(seed).sample(range(total), wanted))
+
+
+def listed_answers(instruction: str) -> tuple[str, ...]:
+    """The answers that a commonsense question of LLM-Adapters lists; none if it lists none.
+
+    They stand behind "Answer format:" with strokes between them (``answer1/answer2``). Where words are asked for
+    instead, as the mini world does, they are the words of the numbered options.
+    """
+    question, found, answer_format = instruction.rpartition("Answer format: ")
+    if not found or "/" in answer_format:
+        return tuple(answer_format.split("/")) if found else ()
+    return tuple(option.strip() for option in re.split(r"(?:Answer|Solution|Ending|Option)\d+: ", question)[1:])
 
 
 class LLMAdaptersConfig(Strict):
@@ -170,6 +188,10 @@ class LLMAdaptersFiles(Source):
     def chance(self, subset: str) -> float | None:
         """See :meth:`Source.chance`."""
         return self.config.chance.get(subset)
+
+    def listed(self, row: Row) -> tuple[str, ...]:
+        """See :meth:`Source.listed`."""
+        return listed_answers(row["instruction"])
 
     def _check_count(self, subset: str, split: Split, found: int) -> None:
         expected = self.expected(subset, split)

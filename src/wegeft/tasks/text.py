@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from wegeft.tasks.text_prepared import PreparedText
 
 DEFAULT = "default"
+LISTED = "listed"
+"""The way of decoding that ``listed_answers`` adds."""
 
 
 class ScoringConfig(Strict):
@@ -82,6 +84,8 @@ class TextTaskConfig(TaskConfig):
         target: template over the row's fields, without EOS.
         max_new_tokens: most tokens generated per answer.
         decodings: ways of decoding by name, each applied to every test question; the first gives the reported score.
+        listed_answers: every question is asked once more where nothing can be written but one of the answers that it
+            lists. Chance is then what a model scores that knows nothing, were it never trained to answer in that form.
         scoring: by subset; the entry ``default`` serves the subsets without one.
     """
 
@@ -100,6 +104,7 @@ class TextTaskConfig(TaskConfig):
     target: str
     max_new_tokens: int = Field(ge=1)
     decodings: dict[str, DecodingConfig] = Field(default={"greedy": DecodingConfig()}, min_length=1)
+    listed_answers: bool = False
     scoring: dict[str, ScoringConfig]
 
     @field_validator("test_prompts")
@@ -142,6 +147,8 @@ class TextTaskConfig(TaskConfig):
         for subset in self.test_subsets:
             if subset not in self.scoring and DEFAULT not in self.scoring:
                 raise ValueError(f"task.scoring has no entry for {subset} and no `{DEFAULT}`")
+        if self.listed_answers and LISTED in self.decodings:
+            raise ValueError(f"task.decodings.{LISTED} is what task.listed_answers=true adds; call it otherwise")
         return self
 
 
@@ -214,9 +221,15 @@ class TextTask(Task):
             raise UserError(f"model={backbone.config.name} has no tokenizer, so task={self.name} cannot be read by it.")
         return TextEncoder(backbone.processor, protocol)
 
+    @cached_property
+    def ways(self) -> Mapping[str, DecodingConfig]:
+        """All ways of decoding by name, each applied to every test question; the first gives the reported score."""
+        more = {LISTED: DecodingConfig(listed=True)} if self.config.listed_answers else {}
+        return {**self.config.decodings, **more}
+
     def decodings(self) -> list[DecodingConfig]:
         """See :meth:`Task.decodings`."""
-        return list(self.config.decodings.values())
+        return list(self.ways.values())
 
     def data_summary(self) -> dict[str, DataSummary]:
         """See :meth:`Task.data_summary`."""
@@ -287,7 +300,20 @@ class TextTask(Task):
             prompt=template.format_map(row),
             target=self.config.target.format_map(row),
             gold=row["answer"],
+            listed=self._listed(subset, uid, row) if split == "test" and self.config.listed_answers else (),
         )
+
+    def _listed(self, subset: str, uid: str, row: Row) -> tuple[str, ...]:
+        """What gives each of the listed answers, the right one among them, in the words that the rule looks for."""
+        listed = self.source.listed(row)
+        if row["answer"] not in listed:
+            found = ", ".join(listed) if listed else "none"
+            raise UserError(
+                f"row {uid}: its answer {row['answer']!r} is not one of those that its question lists ({found}); "
+                "set task.listed_answers=false."
+            )
+        first = next(iter(self.extractors(subset).values()))
+        return tuple(first.announce(answer) for answer in listed)
 
     @cached_property
     def _summary(self) -> Mapping[str, DataSummary]:

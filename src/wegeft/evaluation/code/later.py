@@ -76,8 +76,7 @@ def _scores(samples: Sequence[Sample], task: "TextTask") -> Iterator[Score]:
         for rule in list(task.extractors(base))[1:]:
             verdicts = [[sample.others[rule]["score"] == 1.0 for sample in found] for found in answers.values()]
             yield accuracy_of_repeats(f"{subset}/{rule}", verdicts, chance)
-        decodings = task.config.decodings
-        for k in decodings[way or next(iter(decodings))].pass_at:
+        for k in task.ways[way or next(iter(task.ways))].pass_at:
             values = [pass_at_k(len(found), sum(found), k) for found in right]
             yield mean_over_questions(f"{subset}/pass@{k}", f"pass@{k}", values, None)
 

@@ -32,8 +32,8 @@ def check(config: RunConfig, task: Task, method: Method, device: torch.device) -
         raise UserError(f"evaluation.engine=vllm generates text, and task={task.name} asks for none; choose hf.")
     if not all(way.is_greedy for way in ways):
         raise UserError(
-            f"evaluation.engine=vllm answers greedily, and task={task.name} draws tokens or has rules against "
-            "repetition, which are this suite's own; choose hf."
+            f"evaluation.engine=vllm answers greedily, and task={task.name} draws tokens, has rules against repetition "
+            "or keeps to listed answers (task.listed_answers), which is this suite's own; choose hf."
         )
     if current().size > 1:
         raise UserError(f"evaluation.engine=vllm runs in one process, and this run has {current().size}; choose hf.")
