@@ -135,6 +135,9 @@ def test_a_plan_is_shown_in_full(tmp_path: Path, costs: Costs) -> None:
     assert json.dumps(shown)
     assert isinstance(run, PlannedRun)
     assert asdict(run.estimate.workload)["questions"] == 800
+    assert asdict(run.estimate.workload)["answers"] == 1600  # free, and with the listed answers alone
+    (sampled,) = planned_runs(["task=code", "+experiment=code_paper", f"records_dir={tmp_path}"], costs)
+    assert sampled.estimate.workload.answers == (5 + 1) * (164 + 974)  # five draws and a greedy one
 
 
 def test_records_of_a_backbone_that_is_not_here_do_not_stop_a_plan(tmp_path: Path, costs: Costs) -> None:

@@ -126,7 +126,7 @@ class Estimator:
         asked = [one for one in known if one.answers and one.answer_seconds and one.engine == engine]
         evaluation = self._evaluation_seconds(config, subject, load, machine, asked)
         trained = step.traced.trained if step else 4.0 * int(str(architecture.counts["trainable"]))
-        answers = (load.questions or 0) * (BYTES_PER_ANSWER + BYTES_PER_TOKEN * load.generated)
+        answers = (load.answers or 0) * (BYTES_PER_ANSWER + BYTES_PER_TOKEN * load.generated)
         whole = bool(architecture.counts["trainable"] or architecture.counts["head"])
         return Estimate(
             architecture=architecture,
@@ -146,17 +146,17 @@ class Estimator:
         self, config: RunConfig, subject: Subject, load: Workload, machine: Machine, asked: Sequence[Observation]
     ) -> float | None:
         """By the rate of runs of this kind, else one pass over the prompts of a batch and one a generated token."""
-        if load.questions is None or (config.model.weights == "random" and not config.model.untrained_control):
-            return None if load.questions is None else 0.0
+        if load.answers is None or (config.model.weights == "random" and not config.model.untrained_control):
+            return None if load.answers is None else 0.0
         if asked:
-            return median(one.answer_seconds / one.answers for one in asked) * load.questions
-        size = min(config.evaluation.usual_batch_size(machine.is_gpu), max(1, load.questions))
+            return median(one.answer_seconds / one.answers for one in asked) * load.answers
+        size = min(config.evaluation.usual_batch_size(machine.is_gpu), max(1, load.answers))
         prompts = self._costs.forward(subject, Shape(size, max(1, round(load.test_prompt)), size))
         token = self._costs.forward(subject, Shape(size, 1, size))
         if prompts is None or token is None:
             return None
         decoding = machine.seconds(token) * min(DECODING * load.generated, float(config.task.get("max_new_tokens", 0)))
-        return ceil(load.questions / size) * (machine.seconds(prompts) + decoding)
+        return ceil(load.answers / size) * (machine.seconds(prompts) + decoding)
 
 
 @dataclass(frozen=True)

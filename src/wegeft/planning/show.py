@@ -73,6 +73,7 @@ def describe(config: RunConfig) -> dict[str, Any]:
         "learning rate": training.learning_rate,
         "training tokens": f"{_count(estimate.tokens)} ({LENGTHS[load.basis]})",
         "questions": unknown if load.questions is None else load.questions,
+        "answers to them": unknown if load.answers is None else load.answers,
         "machine": estimate.machine,
         "training time": _duration(estimate.train_seconds),
         "evaluation time": _duration(estimate.eval_seconds),

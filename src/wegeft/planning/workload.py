@@ -34,6 +34,7 @@ class Workload:
         padded: length of the rows of a padded batch.
         longest: length of the longest row.
         questions: test rows; None where nobody knows.
+        answers: to all of them, several to each where the task asks it in several ways or draws samples; None likewise.
         test_prompt, generated: of a test row, and of the answer to it.
         basis: where the lengths come from.
     """
@@ -44,6 +45,7 @@ class Workload:
     padded: float
     longest: float
     questions: int | None
+    answers: int | None
     test_prompt: float
     generated: float
     basis: Basis
@@ -67,6 +69,7 @@ def workload(config: RunConfig, seen: Sequence[Observation]) -> Workload:
         padded=min(found.get("longest_of_16", whole * PADDING), bound),
         longest=min(found.get("longest", whole * LONGEST), bound),
         questions=questions,
+        answers=None if questions is None else questions * task.answers_per_question(),
         test_prompt=min(found["test_prompt"], bound),
         generated=min(generated, most_new),
         basis=basis,

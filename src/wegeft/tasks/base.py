@@ -98,6 +98,10 @@ class Task(ABC):
         """As :meth:`expected_train_examples`, of each test subset; None where a task does not say."""
         return None
 
+    def answers_per_question(self) -> int:
+        """How often a run answers each test question."""
+        return 1
+
     @abstractmethod
     def scored_uids(self, protocol: Any) -> frozenset[str]:
         """Names of the examples that a run scores; two configurations call one example by one name.

@@ -77,6 +77,10 @@ class ConversationTask(TextTask):
         temperatures = {0.0, *self.config.temperatures.values()}
         return [way.model_copy(update={"temperature": t}) for way in super().decodings() for t in sorted(temperatures)]
 
+    def answers_per_question(self) -> int:
+        """See :meth:`Task.answers_per_question`; one a turn."""
+        return 2
+
     def temperature(self, category: str) -> float:
         """Of the answers to questions of ``category``; UserError if nobody has said."""
         if category not in self.config.temperatures:

@@ -231,6 +231,10 @@ class TextTask(Task):
         """See :meth:`Task.decodings`."""
         return list(self.ways.values())
 
+    def answers_per_question(self) -> int:
+        """See :meth:`Task.answers_per_question`."""
+        return sum(way.samples for way in self.ways.values())
+
     def data_summary(self) -> dict[str, DataSummary]:
         """See :meth:`Task.data_summary`."""
         return dict(self._summary)
