@@ -45,6 +45,8 @@ def refusal(
         (("mode=walk",), ("mode='walk'", "'run'")),
         (("method.rr=3",), ("method.rr", "did you mean r?", "target_modules")),
         (("training.lr=3",), ("training.lr", "learning_rate")),
+        (("method.rr=3", "--cfg", "job", "-p", "method"), ("method.rr is not a key of method (did you mean r?)",)),
+        (("method=peft", "method.options.r=5", "--cfg", "job", "-p", "method"), ("method.options.r cannot be set",)),
         (("sead=3",), ("sead", "did you mean seed?")),
         (("metod=lora",), ("metod is not a key", "did you mean method?")),
         (("~metod",), ("metod is not a key", "did you mean method?")),

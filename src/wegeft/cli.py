@@ -246,7 +246,8 @@ def dead_end(error: InterpolationKeyError, composed: DictConfig) -> str:
 def _composed_from_groups() -> DictConfig:
     """The configuration composed from the command line's group choices alone."""
     groups = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
-    choices = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] in groups and "," not in word]
+    words = [word for word in sys.argv[1:] if "=" in word and "," not in word]  # `-p method` chooses nothing
+    choices = [word for word in words if word.lstrip("+").partition("=")[0] in groups]
     started = GlobalHydra.instance().is_initialized()  # a mode composes further configurations
     with nullcontext() if started else hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         return hydra.compose("config", overrides=choices)
