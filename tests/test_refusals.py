@@ -125,6 +125,34 @@ def test_broken_data_is_refused(tmp_path: Path, task: str, name: str, content: s
     assert str(path) in refusal(*overrides)
 
 
+DAMAGED = gzip.compress(b"")[:10] + b"\xff" * 20
+"""A whole header of gzip, and a body that is none."""
+
+
+@pytest.mark.parametrize(("task", "name"), PATHS)
+def test_damaged_data_is_refused(tmp_path: Path, task: str, name: str) -> None:
+    overrides, path = data_of(task, tmp_path / "data"), tmp_path / "data" / name
+    path.write_bytes(DAMAGED if path.suffix == ".gz" else b'["\xff"]')
+    assert str(path) in refusal(*overrides)
+
+
+def test_damaged_sentences_are_refused(tmp_path: Path) -> None:
+    overrides = ("task=glue/rte", "model=mini_llama_classifier", "training=mini", f"data.root={tmp_path / 'data'}")
+    for split in ("train", "dev"):
+        write_text(tmp_path / "data" / "glue" / "RTE" / f"{split}.tsv.gz", "index\ta\tb\tlabel\n0\ta\tb\tentailment\n")
+    path = tmp_path / "data" / "glue" / "RTE" / "dev.tsv.gz"
+    path.write_bytes(DAMAGED)
+    assert f"data file {path} cannot be read" in refusal(*overrides)
+
+
+def test_a_damaged_split_file_is_refused(tmp_path: Path) -> None:
+    overrides = picture_run(write_pictures(tmp_path / "data", {"train": 1, "val": 1, "test": 1}))
+    path = tmp_path / "data" / "fgvc_splits" / "cub" / "test.json"
+    path.unlink()
+    path.with_name("test.json.gz").write_bytes(DAMAGED)
+    assert f"data file {path}.gz cannot be read" in refusal(*overrides)
+
+
 def test_broken_sentences_are_refused(tmp_path: Path) -> None:
     overrides = ("task=glue/rte", "model=mini_llama_classifier", "training=mini", f"data.root={tmp_path / 'data'}")
     for split, line in (("train", "0\tIs it?\tIt is.\tentailment"), ("dev", "0\tIs it?\tIt is.")):

@@ -34,6 +34,9 @@ from wegeft.training.interruption import Interrupted, interruptible
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FOLDER = ROOT / "configs"
 
+BASE = "base"
+"""Name of the file that the others of a folder of choices start from, itself no choice."""
+
 MODES = {
     "run": "wegeft.experiment:run",
     "evaluate": "wegeft.experiment:evaluate",
@@ -66,6 +69,7 @@ def main() -> None:
     if sys.argv[1:3] == ["--cfg", "job"] or sys.argv[-2:] == ["--cfg", "job"]:
         sys.argv.append("--resolve")  # what a person wants to see is what the run will get
     try:
+        _check_choices(sys.argv[1:])
         if _asks_for_many(sys.argv[1:]):
             _plan_many(sys.argv[1:])
             return
@@ -78,6 +82,17 @@ def main() -> None:
         _refuse(explain(error))
     except UserError as error:  # of a launcher; those of a run end in `_carry_out`
         _refuse(str(error), error.exit_code)
+
+
+def _check_choices(words: Sequence[str]) -> None:
+    """UserError where ``words`` choose what the files of a folder share (``task=fgvc/base``), as if it were one."""
+    for word in words:
+        group, _, names = word.lstrip("+").partition("=")
+        for name in names.split(",") if f"/{BASE}" in names else ():
+            folder, _, stem = name.rpartition("/")
+            choices = [one for one in _choices_in_folders(group) if one.startswith(f"{folder}/")]
+            if stem == BASE and choices:
+                raise UserError(f"{group}={name} is only what others share; choices: {', '.join(choices)}.")
 
 
 def _asks_for_many(words: Sequence[str]) -> bool:
@@ -128,6 +143,8 @@ def _carry_out(composed: DictConfig) -> None:
         _refuse(str(error), error.exit_code)
     except InterpolationKeyError as error:
         _refuse(dead_end(error, composed))
+    except OmegaConfBaseException as error:
+        _refuse(explain(error))
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
@@ -167,7 +184,7 @@ def explain(error: Exception) -> str:
 def _choices_in_folders(group: str) -> list[str]:
     """The choices of ``group`` that Hydra does not list: those of its folders, less what a folder's files share."""
     names = sorted(path.relative_to(CONFIG_FOLDER / group) for path in (CONFIG_FOLDER / group).glob("*/**/*.yaml"))
-    return [name.with_suffix("").as_posix() for name in names if name.stem != "base"]
+    return [name.with_suffix("").as_posix() for name in names if name.stem != BASE]
 
 
 def _unknown_key(key: str) -> str:
@@ -229,7 +246,8 @@ def dead_end(error: InterpolationKeyError, composed: DictConfig) -> str:
 def _composed_from_groups() -> DictConfig:
     """The configuration composed from the command line's group choices alone."""
     groups = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
-    choices = [word for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] in groups and "," not in word]
+    words = [word for word in sys.argv[1:] if "=" in word and "," not in word]  # `-p method` chooses nothing
+    choices = [word for word in words if word.lstrip("+").partition("=")[0] in groups]
     started = GlobalHydra.instance().is_initialized()  # a mode composes further configurations
     with nullcontext() if started else hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         return hydra.compose("config", overrides=choices)

@@ -327,6 +327,9 @@ def test_a_broken_samples_file_is_named(tmp_path: Path) -> None:
     path.write_text('{"uid": "a"}\n')
     with pytest.raises(UserError, match=r"samples\.jsonl, line 1 is not a sample"):
         read_samples(path)
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(UserError, match=r"samples\.jsonl, line 1 is not a sample"):
+        read_samples(path)
 
 
 def test_listed_answers_are_scored_beside_the_free_ones(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def test_a_broken_line_is_named(tmp_path: Path, name: str, folder: str, text: st
         read_glue(write(tmp_path, folder, text), name, "dev")
 
 
+def test_a_line_end_within_a_line_is_text(tmp_path: Path) -> None:
+    text = "sentence\tlabel\none\rtwo\t1\n"
+    assert read_glue(write(tmp_path, "SST-2", text), "sst2", "dev") == [
+        SentencePair("sst2/dev/0", "one\rtwo", None, 1.0)
+    ]
+
+
 def test_missing_files_and_unknown_sets_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"RTE/dev\.tsv does not exist, nor does dev\.tsv\.gz"):
         read_glue(tmp_path, "rte", "dev")

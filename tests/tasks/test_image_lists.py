@@ -1,5 +1,6 @@
 """The list files of VTAB-1k and archives of arrays."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,20 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, A
         archive(tmp_path).check("test")
 
 
-def test_an_archive_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def damaged(folder: Path) -> bytes:
+    """An archive whose packed bytes are none."""
+    np.savez_compressed(folder / "packed.npz", x_train=np.zeros(99))
+    content = bytearray((folder / "packed.npz").read_bytes())
+    start = 30 + sum(int.from_bytes(content[at : at + 2], "little") for at in (26, 28))  # after name and extra field
+    content[start] = 0xFF
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content", [lambda _: b"PK nothing", lambda _: b"", damaged], ids=["broken", "empty", "damaged"]
+)
+def test_an_archive_that_cannot_be_read_is_named(tmp_path: Path, content: Callable[[Path], bytes]) -> None:
     source = archive(tmp_path)
-    (tmp_path / "images.npz").write_bytes(b"PK nothing")
+    (tmp_path / "images.npz").write_bytes(content(tmp_path))
     with pytest.raises(UserError, match=r"images\.npz cannot be read"):
         source.check("train")

@@ -61,8 +61,8 @@ def test_a_broken_line_of_a_jsonl_file_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"rows\.json is not UTF-8 text"):
+    path.write_bytes(b"[\n\xff\xfe")
+    with pytest.raises(UserError, match=r"rows\.json is not UTF-8 text at line 2"):
         read_rows(path)
 
 

@@ -77,9 +77,9 @@ def read_samples(path: Path) -> list[Sample]:
         raise UserError(f"{path} holds no samples.")
     samples = []
     # Not splitlines(), which also splits at the line separators that JSON leaves as they are within a text.
-    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
+    for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
         try:
             samples.append(Sample(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError) as error:  # ValueError: no JSON, or not UTF-8
             raise UserError(f"{path}, line {number} is not a sample: {error}.") from error
     return samples

@@ -7,8 +7,6 @@ report.
 Does not: tokenise, train or predict.
 """
 
-import csv
-import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Literal
 
 from wegeft.errors import UserError
 from wegeft.evaluation.metrics import Metric
+from wegeft.tasks.data_file import decode, read_bytes
 
 GlueSplit = Literal["train", "dev"]
 
@@ -96,9 +95,9 @@ def read_glue(root: Path, name: str, split: GlueSplit) -> list[SentencePair]:
     """
     path = find_glue(root, name, split)
     form = GLUE[name]
+    text = decode(path, read_bytes(path)).removeprefix("\ufeff").replace("\r\n", "\n")
     # Quotation marks are text in these files: a quoting reader would join lines that begin with one.
-    lines = csv.reader(_text(path).split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE)
-    rows = [row for row in lines if row][1 if form.header else 0 :]
+    rows = [line.split("\t") for line in text.split("\n") if line][1 if form.header else 0 :]
     if not rows:
         raise UserError(f"data file {path} holds no rows.")
     return [_pair(path, f"{name}/{split}/{number}", form, row) for number, row in enumerate(rows)]
@@ -123,14 +122,6 @@ def _find(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise UserError(f"data file {path} does not exist, nor does {packed.name}; check data.root.")
-
-
-def _text(path: Path) -> str:
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"data file {path} cannot be read: {error}.") from error
 
 
 def _pair(path: Path, uid: str, form: GlueSet, row: Sequence[str]) -> SentencePair:

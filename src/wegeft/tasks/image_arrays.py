@@ -13,6 +13,7 @@ import numpy as np
 
 from wegeft.errors import UserError
 from wegeft.schema import Strict
+from wegeft.tasks.data_file import UNREADABLE
 from wegeft.tasks.image_source import ImageExample, ImageSource
 
 
@@ -73,7 +74,7 @@ class ArrayFile(ImageSource):
         try:
             with np.load(self._path(), allow_pickle=False) as archive:
                 return dict(archive)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (*UNREADABLE, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"array file {self._path()} cannot be read: {error}.") from error
 
     def _path(self) -> Path:

@@ -6,7 +6,6 @@ start at 0 nor be without gaps.
 Does not: decode images, except to tell whether one is whole.
 """
 
-import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,6 +16,7 @@ from pydantic import field_validator
 
 from wegeft.errors import UserError
 from wegeft.schema import Strict
+from wegeft.tasks.data_file import read_bytes
 from wegeft.tasks.image_check import check_images
 from wegeft.tasks.image_source import ImageExample, ImageSource
 
@@ -125,11 +125,8 @@ def read_split(path: Path) -> dict[str, int]:
     packed = path.with_name(path.name + ".gz")
     found = path if path.is_file() or not packed.is_file() else packed
     try:
-        content = found.read_bytes()
-        listed = json.loads(gzip.decompress(content) if found.suffix == ".gz" else content)
-    except FileNotFoundError as error:
-        raise UserError(f"split file {path} does not exist; check data.root.") from error
-    except (OSError, EOFError, ValueError) as error:
+        listed = json.loads(read_bytes(found))
+    except ValueError as error:  # JSON, or its encoding
         raise UserError(f"split file {found} cannot be read: {error}.") from error
     if not isinstance(listed, dict) or not listed:
         raise UserError(f"split file {found} holds no object of image paths and classes.")

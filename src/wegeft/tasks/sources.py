@@ -6,7 +6,6 @@ github.com/AGI-Edgerunners/LLM-Adapters.
 Does not: render prompts or tokenise. Rows are read whole and checked whole: a broken row is an error, never dropped.
 """
 
-import gzip
 import hashlib
 import json
 import random
@@ -21,6 +20,7 @@ from pydantic import Field, field_validator
 
 from wegeft.errors import UserError
 from wegeft.schema import Strict, did_you_mean
+from wegeft.tasks.data_file import decode, read_bytes
 
 Split = Literal["train", "test"]
 Row = Mapping[str, str]
@@ -226,18 +226,12 @@ class FilteredFiles(LLMAdaptersFiles):
 
 @cache
 def read_rows(path: Path) -> tuple[Row, ...]:
-    """All rows of a JSON array or JSON-lines file (told apart by the suffix ``.jsonl``), checked.
+    """All rows of a JSON array or JSON-lines file (told apart by ``.jsonl``), packed with gzip or not, checked.
 
     Raises:
         UserError: the sentence names the file, and the row counted from 0.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"data file {path} does not exist; check data.root.") from error
-    except OSError as error:
-        raise UserError(f"data file {path} cannot be read: {error}.") from error
-    return parse_rows(path, content)
+    return parse_rows(path, read_bytes(path))
 
 
 def parse_rows(path: Path, content: bytes) -> tuple[Row, ...]:
@@ -246,26 +240,16 @@ def parse_rows(path: Path, content: bytes) -> tuple[Row, ...]:
 
 
 def read_objects(path: Path) -> list[Mapping[str, Any]]:
-    """As :func:`read_rows`, for objects with any fields, of a file that may be packed with gzip.
+    """As :func:`read_rows`, for objects with any fields.
 
     Raises:
         UserError: no such file, or broken or no content; the sentence names the file.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"data file {path} does not exist; check data.root.") from error
-    except (OSError, EOFError) as error:
-        raise UserError(f"data file {path} cannot be read: {error}.") from error
-    return _objects(path, content)
+    return _objects(path, read_bytes(path))
 
 
 def _objects(path: Path, content: bytes) -> list[Mapping[str, Any]]:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(f"data file {path} is not UTF-8 text: {error}.") from error
-    lines = ".jsonl" in path.suffixes
+    text, lines = decode(path, content), ".jsonl" in path.suffixes
     rows = _json_lines(path, text) if lines else _json_array(path, text)
     if not rows:
         raise UserError(f"data file {path} holds no rows.")

@@ -147,7 +147,13 @@ def test_an_answer_to_no_problem_is_named() -> None:
 
 def test_broken_files_are_named_with_their_line(tmp_path: Path) -> None:
     path = tmp_path / "problems.jsonl"
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"problems\.jsonl does not exist"):
+        read_problems(path, "mbpp")
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="line 1 is no mbpp problem"):
+        read_problems(path, "mbpp")
+    path.write_bytes(b'{"task_id": "\xff"}\n')
+    with pytest.raises(UserError, match=r"problems\.jsonl, line 1 is no mbpp problem: UnicodeDecodeError"):
         read_problems(path, "mbpp")
     path.write_text(json.dumps({"task_id": "HumanEval/0"}) + "\n")
     with pytest.raises(UserError, match=r"line 1 is no humaneval problem: KeyError\('prompt'\)"):
@@ -168,4 +174,7 @@ def test_answers_from_another_machine(tmp_path: Path) -> None:
     assert read_answers(path) == [Answer("Test/0", "a\u2028b")]
     path.write_text('{"uid": "Test/0"}\n')
     with pytest.raises(UserError, match="line 1 is no answer"):
+        read_answers(path)
+    path.write_bytes(b'{"uid": "Test/0", "code": "a"}\n\xff\n')
+    with pytest.raises(UserError, match="line 2 is no answer"):
         read_answers(path)

@@ -3,7 +3,6 @@
 Does not: run anything, or generate answers.
 """
 
-import gzip
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wegeft.errors import UserError
+from wegeft.tasks.data_file import read_bytes
 
 Benchmark = Literal["humaneval", "mbpp"]
 
@@ -45,16 +45,12 @@ def read_problems(path: Path, benchmark: Benchmark) -> list[Problem]:
     Raises:
         UserError: no such file, or a line that is no problem; the sentence names file and line.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise UserError(f"problem file {path} cannot be read: {error}.") from error
     make = {"humaneval": _humaneval, "mbpp": _mbpp}[benchmark]
     problems = []
-    for number, line in enumerate(content.decode().removesuffix("\n").split("\n"), start=1):
+    for number, line in enumerate(read_bytes(path).removesuffix(b"\n").split(b"\n"), start=1):
         try:
             problems.append(make(json.loads(line)))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:  # ValueError: no JSON, or not UTF-8
             raise UserError(f"problem file {path}, line {number} is no {benchmark} problem: {error!r}.") from error
     return problems
 

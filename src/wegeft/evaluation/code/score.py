@@ -88,10 +88,10 @@ def read_answers(path: Path) -> list[Answer]:
     if not path.is_file():
         raise UserError(f"there are no answers at {path}.")
     answers = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
+    for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
         try:
             row = json.loads(line)
             answers.append(Answer(str(row["uid"]), str(row["code"])))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:  # ValueError: no JSON, or not UTF-8
             raise UserError(f"{path}, line {number} is no answer: {error!r}.") from error
     return answers
