@@ -36,10 +36,10 @@ def test_a_run_leaves_a_valid_record_and_its_parts() -> None:
     assert yaml.safe_load((folder / "config.yaml").read_text()) == record["config"]
     assert record["training"]["steps"] == 3
     assert len(record["training"]["loss_curve"]) == 3
-    assert record["evaluation"]["n"] == 16
-    assert len(record["evaluation"]["scores"]) == 8
+    assert record["evaluation"]["n"] == 32
+    assert len(record["evaluation"]["scores"]) == 16  # free, and with the listed answers alone
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
-    assert len(samples) == 16
+    assert len(samples) == 32
     for subset, score in record["evaluation"]["scores"].items():
         answered = [sample for sample in samples if sample["subset"] == subset]
         assert score["value"] == sum(sample["score"] for sample in answered) / len(answered)
@@ -158,7 +158,7 @@ def test_the_plain_backbone_is_evaluated_without_training() -> None:
     assert record["training"] is None
     assert record["adapter"] is None
     assert record["parameters"]["trainable"] == 0
-    assert record["evaluation"]["n"] == 16
+    assert record["evaluation"]["n"] == 32
 
 
 def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:

@@ -80,3 +80,8 @@ def test_boolq_on_the_published_file(real_data: Path) -> None:
     source = held_out(real_data / "llm_adapters" / "dataset")
     assert len(source.rows("boolq", "test")) == 942
     assert source.row_numbers("boolq", "test")[0] == 8485
+
+
+def test_a_held_out_row_lists_the_answers_that_it_lists(root: Path) -> None:
+    row = {"instruction": "is rain wet?\n\nAnswer format: true/false", "input": "", "output": "", "answer": "true"}
+    assert held_out(root).listed(row) == ("true", "false")

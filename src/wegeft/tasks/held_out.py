@@ -84,6 +84,10 @@ class HeldOut(Source):
         """See :meth:`Source.chance`; the same as on the test rows."""
         return self._source.chance(subset)
 
+    def listed(self, row: Row) -> tuple[str, ...]:
+        """See :meth:`Source.listed`."""
+        return self._source.listed(row)
+
     def _share(self, subset: str, split: Split, total: int | None) -> int | None:
         return None if total is None else len(range(total)[self._part(subset, split, total)])
 
