@@ -36,7 +36,7 @@ class Estimate:
         tokens: read while training, padding excluded.
         train_seconds, eval_seconds: on ``machine``.
         memory: bytes at the peak of the training.
-        checkpoint_bytes: while the run lasts. kept_bytes: afterwards, adapter and samples.
+        checkpoint_bytes: at most, while the run lasts. kept_bytes: afterwards, adapter and samples.
         machine: what the times are for.
         basis: how they are known, in words.
     """
@@ -125,7 +125,6 @@ class Estimator:
         engine = config.evaluation.engine
         asked = [one for one in known if one.answers and one.answer_seconds and one.engine == engine]
         evaluation = self._evaluation_seconds(config, subject, load, machine, asked)
-        trained = step.traced.trained if step else 4.0 * int(str(architecture.counts["trainable"]))
         answers = (load.questions or 0) * (BYTES_PER_ANSWER + BYTES_PER_TOKEN * load.generated)
         whole = bool(architecture.counts["trainable"] or architecture.counts["head"])
         return Estimate(
@@ -136,8 +135,8 @@ class Estimator:
             train_seconds=train if whole else 0.0,
             eval_seconds=evaluation,
             memory=memory,
-            checkpoint_bytes=KEPT * 3 * trained,
-            kept_bytes=trained + answers,
+            checkpoint_bytes=(KEPT + 1) * 3 * architecture.masters,  # the oldest goes when the newest is there
+            kept_bytes=architecture.trained + answers,
             machine=machine.name,
             basis=f"measured in {measured} runs" if measured else machine.basis,
         )
@@ -195,7 +194,10 @@ def step_work(costs: Costs, subject: Subject, lengths: Lengths) -> StepWork | No
     again = bool(training.get("gradient_checkpointing"))
     micro = traced.forward * (2.0 if again else 1.0) + traced.backward
     saved = traced.saved_by_checkpoints + traced.saved_of_a_block if again else traced.saved
-    memory = traced.weights + 4.0 * traced.trained + saved * max(1.0, lengths.longest / padded)
+    state = costs.architecture(subject)
+    kept = traced.weights + 2.0 * state.trained + state.copies + 2.0 * state.masters
+    # After backward the copies get their gradients, and the optimiser takes room for as much as a moment.
+    memory = kept + max(saved * max(1.0, lengths.longest / padded), state.copies + state.masters)
     return StepWork(micro * (batch / rows) + traced.optimiser, memory, traced)
 
 

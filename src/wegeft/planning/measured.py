@@ -84,6 +84,7 @@ def step_recipe(config: Mapping[str, Any]) -> str:
     method = {key: value for key, value in kept["method"].items() if key not in _RATES}
     training = config["training"]
     sizes = [training.get(key) for key in ("batch_size", "micro_batch_size", "batching", "gradient_checkpointing")]
+    sizes += [training.get("fp32_masters", True)]  # what was done before the key
     names = [config[group]["name"] for group in ("task", "scale", "protocol", "model")]
     return digest([names, method, config["model"].get("dtype"), config["model"].get("quantise"), sizes])
 
