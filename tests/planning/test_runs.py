@@ -15,9 +15,11 @@ from wegeft.errors import UserError
 from wegeft.planning.attached import attached
 from wegeft.planning.costs import Costs, Subject
 from wegeft.planning.estimate import Lengths, step_work
+from wegeft.planning.measured import observations
 from wegeft.planning.runs import PlannedRun, planned_runs
 from wegeft.planning.show import describe
 from wegeft.planning.tables import runs_of_table
+from wegeft.planning.workload import workload
 from wegeft.records import write_record
 from wegeft.tables.definition import known_tasks, load_definitions
 from wegeft.training import adapter_file, checkpoint
@@ -132,6 +134,22 @@ def test_checkpointing_costs_time_and_saves_memory(tmp_path: Path, costs: Costs)
     assert with_it.hours is not None
     assert without.hours is not None
     assert with_it.hours > 1.2 * without.hours
+
+
+def test_runs_of_one_sweep_that_differ_in_cost_are_estimated_apart(tmp_path: Path, costs: Costs) -> None:
+    words = ["method=lora", f"records_dir={tmp_path}"]
+    pretrained, random = planned_runs([*words, "model.weights=pretrained,random"], costs)
+    assert pretrained.estimate.eval_seconds
+    assert random.estimate.eval_seconds == 0  # untrained weights are never asked
+    short, long = planned_runs([*words, "protocol.max_length=32,256"], costs)
+    assert (short.estimate.tokens or 0) < (long.estimate.tokens or 0)
+
+
+def test_lengths_are_those_of_the_same_set() -> None:
+    words = ("model=roberta_base", "data.root=/nowhere", "method=lora")
+    seen = observations([record_of(*words, "task=glue/rte")])
+    assert workload(run_config(*words, "task=glue/rte", "seed=1"), seen).basis == "measured"
+    assert workload(run_config(*words, "task=glue/cola"), seen).basis == "at most"
 
 
 def test_every_run_counts_once(tmp_path: Path, costs: Costs) -> None:

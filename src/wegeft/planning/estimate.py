@@ -81,9 +81,10 @@ class Estimator:
         self._kept: dict[str, Estimate] = {}
 
     def estimate(self, config: RunConfig, recipe: str | None = None) -> Estimate:
-        """What the run that ``config`` describes costs; one of equal ``recipe`` (see ``step_recipe``) is looked up."""
+        """What the run that ``config`` describes costs, whose ``step_recipe`` is ``recipe``; kept for equal runs."""
         recipe = recipe or step_recipe(config.plain())
-        key = f"{recipe} {config.training.max_steps} {config.training.epochs} {config.evaluation}"
+        training = config.training
+        key = f"{recipe} {training.max_steps} {training.epochs} {config.evaluation} {config.task} {config.model}"
         if key not in self._kept:
             self._kept[key] = self._estimate(config, recipe)
         return self._kept[key]
