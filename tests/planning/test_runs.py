@@ -1,7 +1,7 @@
 """Plans of sweeps and tables: what exists, what is missing, what it costs."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,19 @@ def test_lengths_are_those_of_the_same_set() -> None:
     seen = observations([record_of(*words, "task=glue/rte")])
     assert workload(run_config(*words, "task=glue/rte", "seed=1"), seen).basis == "measured"
     assert workload(run_config(*words, "task=glue/cola"), seen).basis == "at most"
+
+
+def test_hours_that_leave_something_out_are_no_hours_or_say_so(tmp_path: Path, costs: Costs) -> None:
+    records = f"records_dir={tmp_path}"
+    (run,) = planned_runs([records], costs)
+    assert run.estimate.hours is not None
+    assert not run.estimate.is_partial
+    assert replace(run.estimate, train_seconds=None).hours is None
+    alone = replace(run.estimate, eval_seconds=None)
+    assert alone.hours == (alone.train_seconds or 0) / 3600
+    assert alone.is_partial
+    words = ("task=mini_acceptability", "model=mini_llama_classifier", "training.max_steps=5", records)
+    assert str(describe(run_config(*words))["machine hours"]).endswith(", training alone")
 
 
 def test_every_run_counts_once(tmp_path: Path, costs: Costs) -> None:

@@ -60,10 +60,13 @@ class Estimate:
 
     @property
     def hours(self) -> float | None:
-        """Of the machine, training and evaluation together."""
-        if self.train_seconds is None and self.eval_seconds is None:
-            return None
-        return ((self.train_seconds or 0.0) + (self.eval_seconds or 0.0)) / 3600
+        """Of the machine, training and evaluation together; of training alone where nobody knows the evaluation's."""
+        return None if self.train_seconds is None else (self.train_seconds + (self.eval_seconds or 0.0)) / 3600
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether :attr:`hours` leave the evaluation out."""
+        return self.train_seconds is not None and self.eval_seconds is None
 
 
 class Estimator:
