@@ -1,7 +1,7 @@
 """Counts and work of every distinct model and method, kept on disk so that the second plan needs no tracing.
 
-The file's name is a hash of everything that decides its content: the nodes of model and method, the shape, and the code
-that is traced. Nothing can be stale. Does not: know hardware or data; clean up (the folder may be deleted at any time).
+The file's name is a hash of what decides its content: the nodes of model and method, the shape, and the code that is
+traced, of the libraries their versions. Does not: know hardware or data, or clean up (the folder may be deleted).
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from wegeft.config import ModelConfig, RunConfig
 from wegeft.files import write_atomically
 from wegeft.planning.work import Architecture, Shape, Traced, Work
 from wegeft.records.identity import digest
-from wegeft.records.provenance import PACKAGE_ROOT
+from wegeft.records.provenance import PACKAGE_ROOT, packages
 from wegeft.tasks.encoding_cache import cache_folder
 
 Found = TypeVar("Found")
@@ -150,4 +150,5 @@ def _key(kind: str, subject: Subject, shape: Shape | None) -> str:
 @cache
 def _code_digest() -> str:
     files = sorted(path for pattern in _CODE for path in PACKAGE_ROOT.glob(pattern))
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    libraries = str({name: found["version"] for name, found in packages().items()})
+    return hashlib.sha256(b"\0".join([*(path.read_bytes() for path in files), libraries.encode()])).hexdigest()
