@@ -1,22 +1,30 @@
 """Plans of sweeps and tables: what exists, what is missing, what it costs."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.composing import run_config
 from tests.records.factory import make_record
+from wegeft import models
 from wegeft.errors import UserError
+from wegeft.planning.attached import attached
 from wegeft.planning.costs import Costs, Subject
 from wegeft.planning.estimate import Lengths, step_work
+from wegeft.planning.measured import observations
 from wegeft.planning.runs import PlannedRun, planned_runs
 from wegeft.planning.show import describe
 from wegeft.planning.tables import runs_of_table
+from wegeft.planning.workload import workload
 from wegeft.records import write_record
 from wegeft.tables.definition import known_tasks, load_definitions
+from wegeft.training import adapter_file, checkpoint
+from wegeft.training.masters import Masters
+from wegeft.training.result import TrainingResult
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +90,38 @@ def test_no_records_and_a_named_machine(tmp_path: Path, costs: Costs) -> None:
     assert 5 < estimate.hours < 100
     assert estimate.memory is not None
     assert 16e9 < estimate.memory < 80e9
-    assert estimate.checkpoint_bytes == 2 * 3 * 4 * 3_932_160
+    assert estimate.checkpoint_bytes == 3 * 3 * 4 * 3_932_160  # a third one is written before the oldest goes
     assert (none.estimate.steps, none.estimate.train_seconds, none.estimate.tokens) == (0, 0.0, 0.0)
     assert "plan.hardware" not in wegeft.command
+
+
+@pytest.mark.parametrize("masters", [True, False])
+def test_training_a_bf16_backbone_takes_what_the_plan_says(tmp_path: Path, costs: Costs, masters: bool) -> None:
+    words = ["method=full", "model.dtype=bfloat16", f"training.fp32_masters={masters}", "training.batch_size=1"]
+    config = run_config(*words)
+    backbone = models.load(config.model, torch.device("cpu")).model
+    with attached(config.method, config.model.head_modules, backbone) as method:
+        parameters = method.trainable()
+        alive = Masters(parameters, masters)
+        for parameter in parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+        alive.take_gradients()
+        optimizer = torch.optim.AdamW(alive.values.values())
+        optimizer.step()
+        checkpoint.save(tmp_path / "checkpoints", alive.values, optimizer, TrainingResult())
+        adapter_file.save(method, tmp_path / adapter_file.NAME)
+    held = [*parameters.values(), *alive.copies.values()]
+    moments = [value for state in optimizer.state.values() for value in state.values() if value.ndim]
+    taken = sum(one.nbytes for one in (*held, *(one.grad for one in held if one.grad is not None), *moments))
+    assert taken == (20 if masters else 8) * sum(one.numel() for one in parameters.values())
+
+    step = step_work(costs, Subject.of_config(config), Lengths(1, 1, 1))
+    assert step is not None
+    assert step.memory == taken + sum(one.nbytes for one in moments) / 2
+    (run,) = planned_runs([*words, "evaluation.limit=1", f"records_dir={tmp_path}"], costs)
+    (written,) = (tmp_path / "checkpoints").glob("*.safetensors")
+    assert run.estimate.checkpoint_bytes / 3 == pytest.approx(written.stat().st_size, rel=0.01)
+    assert run.estimate.kept_bytes == pytest.approx((tmp_path / adapter_file.NAME).stat().st_size, rel=0.01)
 
 
 def test_checkpointing_costs_time_and_saves_memory(tmp_path: Path, costs: Costs) -> None:
@@ -97,6 +134,35 @@ def test_checkpointing_costs_time_and_saves_memory(tmp_path: Path, costs: Costs)
     assert with_it.hours is not None
     assert without.hours is not None
     assert with_it.hours > 1.2 * without.hours
+
+
+def test_runs_of_one_sweep_that_differ_in_cost_are_estimated_apart(tmp_path: Path, costs: Costs) -> None:
+    words = ["method=lora", f"records_dir={tmp_path}"]
+    pretrained, random = planned_runs([*words, "model.weights=pretrained,random"], costs)
+    assert pretrained.estimate.eval_seconds
+    assert random.estimate.eval_seconds == 0  # untrained weights are never asked
+    short, long = planned_runs([*words, "protocol.max_length=32,256"], costs)
+    assert (short.estimate.tokens or 0) < (long.estimate.tokens or 0)
+
+
+def test_lengths_are_those_of_the_same_set() -> None:
+    words = ("model=roberta_base", "data.root=/nowhere", "method=lora")
+    seen = observations([record_of(*words, "task=glue/rte")])
+    assert workload(run_config(*words, "task=glue/rte", "seed=1"), seen).basis == "measured"
+    assert workload(run_config(*words, "task=glue/cola"), seen).basis == "at most"
+
+
+def test_hours_that_leave_something_out_are_no_hours_or_say_so(tmp_path: Path, costs: Costs) -> None:
+    records = f"records_dir={tmp_path}"
+    (run,) = planned_runs([records], costs)
+    assert run.estimate.hours is not None
+    assert not run.estimate.is_partial
+    assert replace(run.estimate, train_seconds=None).hours is None
+    alone = replace(run.estimate, eval_seconds=None)
+    assert alone.hours == (alone.train_seconds or 0) / 3600
+    assert alone.is_partial
+    words = ("task=mini_acceptability", "model=mini_llama_classifier", "training.max_steps=5", records)
+    assert str(describe(run_config(*words))["machine hours"]).endswith(", training alone")
 
 
 def test_every_run_counts_once(tmp_path: Path, costs: Costs) -> None:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.composing import run_config
 from wegeft import models
+from wegeft.planning import costs
 from wegeft.planning.attached import attached
 from wegeft.planning.costs import Costs, Subject
 from wegeft.planning.trace import _run, trace
@@ -74,7 +75,18 @@ def test_twice_the_examples_are_twice_the_products() -> None:
     assert small is not None
     assert large is not None
     assert 1.5 < large.forward.flops / small.forward.flops <= 2
-    assert large.trained == small.trained == 28_672 * 4
+    assert large.weights == small.weights
+
+
+def test_counts_of_other_versions_of_the_libraries_are_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject.of_config(run_config("method=peft"))
+    Costs(tmp_path).architecture(subject)
+    monkeypatch.setattr("importlib.metadata.version", lambda distribution: f"another {distribution}")
+    monkeypatch.setattr(costs, "_code_digest", costs._code_digest.__wrapped__)
+    Costs(tmp_path).architecture(subject)
+    assert len(list(tmp_path.glob("*.json"))) == 2
 
 
 def test_methods_leave_the_skeleton_as_it_was(tmp_path: Path) -> None:
@@ -83,6 +95,8 @@ def test_methods_leave_the_skeleton_as_it_was(tmp_path: Path) -> None:
     for method in ("wegeft", "lora", "red", "peft", "full"):
         subject = Subject.of_config(run_config(f"method={method}"))
         alone = Costs(tmp_path / method)
-        assert together.architecture(subject) == alone.architecture(subject)
+        found = together.architecture(subject)
+        assert found == alone.architecture(subject)
+        assert found.trained == found.masters == 4 * int(str(found.counts["trainable"]))  # fp32 needs no copies
         assert together.training(subject, SHAPE) == alone.training(subject, SHAPE)
         assert Costs(tmp_path / "together").training(subject, SHAPE) == alone.training(subject, SHAPE)  # from the disk

@@ -107,6 +107,18 @@ def test_means_over_different_sets_are_not_compared() -> None:
     assert marks["DTD (10 textures)"] is True
 
 
+@pytest.mark.parametrize("ranked", [True, False])
+def test_means_over_different_sets_are_not_tested(commonsense: Definition, ranked: bool) -> None:
+    records = [
+        make_record(make_config(method, seed), {subset: level + seed / 1000})
+        for method, subset, level in (("lora", "boolq", 0.9), ("dora", "piqa", 0.2))
+        for seed in (42, 43, 44)
+    ]
+    definition = commonsense.model_copy(update={"mean_ranked": ranked})
+    names = {table.name for table in build_tables(definition, make_rows(records), PAPER).tables}
+    assert ("commonsense_mini_pairs" in names) == ranked
+
+
 def test_failed_seeds_are_shown_and_never_best(tables: dict[str, Table]) -> None:
     (row,) = [row for row in _ours(tables["commonsense_mini"]) if row.label == "full"]
     assert row.cells[-1].text == "2 of 3 (43 diverged)"

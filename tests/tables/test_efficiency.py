@@ -92,6 +92,15 @@ def test_a_row_scored_on_a_part_of_its_test_sets_is_left_out() -> None:
     assert _texts(table, "wegeft")["accuracy ×"] == "0.800"
 
 
+def test_what_makes_a_number_doubtful_is_said_beside_it() -> None:
+    records = [_record("lora", 2000, 10.0, 2**30, seed=seed) for seed in (1, 2)]
+    records.append(make_record(make_config("lora", 3), status="diverged"))
+    records.append(_record("wegeft", 500, 10.0, 2**30))
+    records[-1]["data"]["expected_rows"] = {"boolq/train": 10**6}
+    table = _mini(*records)
+    assert [row.label for row in table.blocks[0].rows] == ["lora (2 of 3 seeds)", "wegeft ‡"]
+
+
 def test_without_a_baseline_there_are_no_ratios() -> None:
     texts = _texts(_mini(_record("wegeft", 500, 15.0, 2**30)), "wegeft")
     assert texts["parameters ×"] == ""

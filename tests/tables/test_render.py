@@ -210,7 +210,12 @@ def test_corrupt_records_cost_nothing_but_themselves(tmp_path: Path, capsys: pyt
     lines = capsys.readouterr().err.splitlines()
     assert lines[-2].startswith("not used: torn.json: is not JSON")
     assert lines[-1].startswith("not used: wrong.json: the record breaks the schema")
-    assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
+    without, with_them = _bytes(tmp_path / "a"), _bytes(tmp_path / "b")
+    index, longer = (found.pop("README.md").decode() for found in (without, with_them))
+    assert without == with_them
+    problems = [f"- {markdown.escape(line.removeprefix('not used: '))}" for line in lines[-2:]]
+    assert longer == index + "\n".join(["", "## Not used", "", *problems, ""])
+    assert "Not used" not in index
 
 
 def test_a_second_record_of_one_seed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,3 +132,15 @@ def test_a_trial_on_a_few_questions_reproduces_nothing() -> None:
     family = build_tables(load_definition(DEFINITIONS / "commonsense.yaml"), make_rows(records), PAPER)
     assert family.checks == ()
     assert family.not_run == 81
+
+
+def test_what_makes_a_number_doubtful_is_said_beside_its_verdict() -> None:
+    records = []
+    for seed, status in ((42, "finished"), (43, "finished"), (44, "diverged")):
+        config = make_config("wegeft", seed, "llama3_8b", "paper", "v3")
+        config["method"] |= {"r": 64, "target_modules": ["q_proj", "v_proj"]}
+        records.append(make_record(config, status=status, dirty=seed == 43))
+    family = build_tables(load_definition(DEFINITIONS / "commonsense.yaml"), make_rows(records), PAPER)
+    (block,) = reproduction_table(family.checks, family.not_run).blocks
+    assert {row.label.partition(" †")[1] for row in block.rows} == {" †"}
+    assert {row.cells[5].text for row in block.rows} == {"2 of 3"}

@@ -1,7 +1,7 @@
 """Counts and work of every distinct model and method, kept on disk so that the second plan needs no tracing.
 
-The file's name is a hash of everything that decides its content: the nodes of model and method, the shape, and the code
-that is traced. Nothing can be stale. Does not: know hardware or data; clean up (the folder may be deleted at any time).
+The file's name is a hash of what decides its content: the nodes of model and method, the shape, and the code that is
+traced, of the libraries their versions. Does not: know hardware or data, or clean up (the folder may be deleted).
 """
 
 import dataclasses
@@ -17,11 +17,17 @@ from wegeft.config import ModelConfig, RunConfig
 from wegeft.files import write_atomically
 from wegeft.planning.work import Architecture, Shape, Traced, Work
 from wegeft.records.identity import digest
-from wegeft.records.provenance import PACKAGE_ROOT
+from wegeft.records.provenance import PACKAGE_ROOT, packages
 from wegeft.tasks.encoding_cache import cache_folder
 
 Found = TypeVar("Found")
-_CODE = ("methods/*.py", "models/*.py", "planning/trace.py", "training/objective.py")
+_CODE = (
+    "methods/*.py",
+    "models/*.py",
+    *(f"planning/{name}.py" for name in ("costs", "trace", "work")),
+    "records/assemble.py",
+    *(f"training/{name}.py" for name in ("masters", "objective")),
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class Subject:
     def of_config(cls, config: RunConfig) -> "Subject":
         """Of a run to be."""
         return cls(config.model, config.method, config.training.model_dump(mode="json"))
+
+    @property
+    def fp32_masters(self) -> bool:
+        """Whether the optimiser works on fp32 copies of shorter parameters."""
+        return bool(self.training["fp32_masters"])
 
 
 class Costs:
@@ -59,7 +70,7 @@ class Costs:
 
             with self._attached(subject) as method:
                 try:
-                    traced = trace(subject.model, method, shape) if method.trainable() else None
+                    traced = trace(subject.model, method, shape, subject.fp32_masters) if method.trainable() else None
                 except (RuntimeError, NotImplementedError):
                     traced = None  # torch's words for a computation that looks at values, which the meta device has not
             return None if traced is None else dataclasses.asdict(traced)
@@ -98,10 +109,14 @@ class Costs:
     def _count(self, subject: Subject) -> Architecture:
         from wegeft.models import count_parameters
         from wegeft.records.assemble import parameters
+        from wegeft.training.masters import Masters
 
         plain = count_parameters(self._skeleton(subject))
         with self._attached(subject) as method:
-            return Architecture(parameters(method, plain), method.mergeable)
+            masters = Masters(method.trainable(), subject.fp32_masters)
+            held = (method.trainable(), masters.values, masters.copies)
+            sizes = (sum(one.nbytes for one in tensors.values()) for tensors in held)
+            return Architecture(parameters(method, plain), method.mergeable, *sizes)
 
     def _skeleton(self, subject: Subject) -> Any:
         import torch
@@ -125,6 +140,7 @@ def _key(kind: str, subject: Subject, shape: Shape | None) -> str:
         "kind": kind,
         "model": subject.model.model_dump(mode="json"),
         "method": None if kind == "forward" else {**subject.method, "learning_rates": None},
+        "fp32_masters": None if kind == "forward" else subject.fp32_masters,
         "shape": None if shape is None else dataclasses.astuple(shape),
         "code": _code_digest(),
     }
@@ -134,4 +150,5 @@ def _key(kind: str, subject: Subject, shape: Shape | None) -> str:
 @cache
 def _code_digest() -> str:
     files = sorted(path for pattern in _CODE for path in PACKAGE_ROOT.glob(pattern))
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    libraries = str({name: found["version"] for name, found in packages().items()})
+    return hashlib.sha256(b"\0".join([*(path.read_bytes() for path in files), libraries.encode()])).hexdigest()

@@ -36,7 +36,7 @@ class Estimate:
         tokens: read while training, padding excluded.
         train_seconds, eval_seconds: on ``machine``.
         memory: bytes at the peak of the training.
-        checkpoint_bytes: while the run lasts. kept_bytes: afterwards, adapter and samples.
+        checkpoint_bytes: at most, while the run lasts. kept_bytes: afterwards, adapter and samples.
         machine: what the times are for.
         basis: how they are known, in words.
     """
@@ -60,10 +60,13 @@ class Estimate:
 
     @property
     def hours(self) -> float | None:
-        """Of the machine, training and evaluation together."""
-        if self.train_seconds is None and self.eval_seconds is None:
-            return None
-        return ((self.train_seconds or 0.0) + (self.eval_seconds or 0.0)) / 3600
+        """Of the machine, training and evaluation together; of training alone where nobody knows the evaluation's."""
+        return None if self.train_seconds is None else (self.train_seconds + (self.eval_seconds or 0.0)) / 3600
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether :attr:`hours` leave the evaluation out."""
+        return self.train_seconds is not None and self.eval_seconds is None
 
 
 class Estimator:
@@ -81,9 +84,10 @@ class Estimator:
         self._kept: dict[str, Estimate] = {}
 
     def estimate(self, config: RunConfig, recipe: str | None = None) -> Estimate:
-        """What the run that ``config`` describes costs; one of equal ``recipe`` (see ``step_recipe``) is looked up."""
+        """What the run that ``config`` describes costs, whose ``step_recipe`` is ``recipe``; kept for equal runs."""
         recipe = recipe or step_recipe(config.plain())
-        key = f"{recipe} {config.training.max_steps} {config.training.epochs} {config.evaluation}"
+        training = config.training
+        key = f"{recipe} {training.max_steps} {training.epochs} {config.evaluation} {config.task} {config.model}"
         if key not in self._kept:
             self._kept[key] = self._estimate(config, recipe)
         return self._kept[key]
@@ -125,7 +129,6 @@ class Estimator:
         engine = config.evaluation.engine
         asked = [one for one in known if one.answers and one.answer_seconds and one.engine == engine]
         evaluation = self._evaluation_seconds(config, subject, load, machine, asked)
-        trained = step.traced.trained if step else 4.0 * int(str(architecture.counts["trainable"]))
         answers = (load.answers or 0) * (BYTES_PER_ANSWER + BYTES_PER_TOKEN * load.generated)
         whole = bool(architecture.counts["trainable"] or architecture.counts["head"])
         return Estimate(
@@ -136,8 +139,8 @@ class Estimator:
             train_seconds=train if whole else 0.0,
             eval_seconds=evaluation,
             memory=memory,
-            checkpoint_bytes=KEPT * 3 * trained,
-            kept_bytes=trained + answers,
+            checkpoint_bytes=(KEPT + 1) * 3 * architecture.masters,  # the oldest goes when the newest is there
+            kept_bytes=architecture.trained + answers,
             machine=machine.name,
             basis=f"measured in {measured} runs" if measured else machine.basis,
         )
@@ -195,7 +198,10 @@ def step_work(costs: Costs, subject: Subject, lengths: Lengths) -> StepWork | No
     again = bool(training.get("gradient_checkpointing"))
     micro = traced.forward * (2.0 if again else 1.0) + traced.backward
     saved = traced.saved_by_checkpoints + traced.saved_of_a_block if again else traced.saved
-    memory = traced.weights + 4.0 * traced.trained + saved * max(1.0, lengths.longest / padded)
+    state = costs.architecture(subject)
+    kept = traced.weights + 2.0 * state.trained + state.copies + 2.0 * state.masters
+    # After backward the copies get their gradients, and the optimiser takes room for as much as a moment.
+    memory = kept + max(saved * max(1.0, lengths.longest / padded), state.copies + state.masters)
     return StepWork(micro * (batch / rows) + traced.optimiser, memory, traced)
 
 

@@ -24,7 +24,8 @@ class Observation:
     Attributes:
         run_id: of the record.
         machine: see :func:`machine_name`.
-        task, scale, model, method: names.
+        data: see :func:`data_name`.
+        scale, model, method: names.
         source: where the backbone's tokenizer comes from.
         config: node by group name, as recorded.
         recipe: digest of what decides the cost of a step.
@@ -39,7 +40,7 @@ class Observation:
 
     run_id: str
     machine: str
-    task: str
+    data: str
     scale: str
     model: str
     source: str
@@ -78,14 +79,23 @@ def trained_on_one_machine(record: Record) -> bool:
     return all(machine_name(part["provenance"]["hardware"]) == machine for part in parts)
 
 
+def data_name(task: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    """The task, and where its sets have rows of different lengths the set; images are all of one size."""
+    subset = None if model.get("family") == "image_classifier" else task.get("subset")
+    return f"{task['name']}/{subset}" if subset else str(task["name"])
+
+
 def step_recipe(config: Mapping[str, Any]) -> str:
-    """Digest of what decides the cost of a step: backbone, method, task, batch; not seeds and learning rates."""
+    """Digest of what decides the cost of a step: backbone, method, data, batch; not seeds and learning rates."""
     kept = recipe_config(config)
     method = {key: value for key, value in kept["method"].items() if key not in _RATES}
     training = config["training"]
     sizes = [training.get(key) for key in ("batch_size", "micro_batch_size", "batching", "gradient_checkpointing")]
-    names = [config[group]["name"] for group in ("task", "scale", "protocol", "model")]
-    return digest([names, method, config["model"].get("dtype"), config["model"].get("quantise"), sizes])
+    sizes += [training.get("fp32_masters", True), training.get("compile", False)]  # what was done before the keys
+    sizes += [config["protocol"].get("max_length")]
+    names = [data_name(config["task"], config["model"]), *(config[group]["name"] for group in ("scale", "protocol"))]
+    backbone = [config["model"].get(key) for key in ("name", "architecture", "dtype", "quantise")]
+    return digest([names, method, backbone, sizes])
 
 
 def observations(records: Iterable[Record]) -> list[Observation]:
@@ -103,7 +113,7 @@ def observation(record: Record, recipe: str) -> Observation:
     return Observation(
         run_id=record["run_id"],
         machine=machine,
-        task=config["task"]["name"],
+        data=data_name(config["task"], config["model"]),
         scale=config["scale"]["name"],
         model=config["model"]["name"],
         source=config["model"].get("source", ""),

@@ -15,6 +15,7 @@ from wegeft.training.schedule import warmup_steps
 
 WIDE = 220
 """Columns of a table whose reader is no terminal."""
+_ALONE = ", training alone"
 LENGTHS = {
     "measured": "measured",
     "stated": "lengths of the published files",
@@ -77,7 +78,7 @@ def describe(config: RunConfig) -> dict[str, Any]:
         "machine": estimate.machine,
         "training time": _duration(estimate.train_seconds),
         "evaluation time": _duration(estimate.eval_seconds),
-        "machine hours": "–" if estimate.hours is None else f"{estimate.hours:.2f}",
+        "machine hours": "–" if estimate.hours is None else f"{estimate.hours:.2f}" + _ALONE * estimate.is_partial,
         "peak memory": _size(estimate.memory),
         "known by": estimate.basis,
         "disk while it runs": _size(estimate.checkpoint_bytes + estimate.kept_bytes),
@@ -110,7 +111,7 @@ def _overview(runs: Sequence[PlannedRun]) -> Table:
             _size(estimate.memory),
             _hours(estimate.hours),
             _hours(None if estimate.hours is None else estimate.hours * len(missing)),
-            estimate.source + ("" if estimate.workload.basis != "at most" else ", at most"),
+            estimate.source + ", at most" * (estimate.workload.basis == "at most") + _ALONE * estimate.is_partial,
         )
     return table
 
@@ -130,6 +131,9 @@ def _totals(runs: Sequence[PlannedRun], missing: Sequence[PlannedRun]) -> list[s
     unknown = sum(run.estimate.hours is None for run in missing)
     if unknown:
         lines.append(f"Of {unknown} runs the time is not known: their data or their backbone's family says too little.")
+    alone = sum(run.estimate.is_partial for run in missing)
+    if alone:
+        lines.append(f"Of {alone} runs the time is that of the training alone: that of the evaluation is not known.")
     return lines
 
 

@@ -24,6 +24,7 @@ from wegeft.config import ModelConfig
 from wegeft.methods.base import Method
 from wegeft.models.quantised import spared_bytes
 from wegeft.planning.work import Shape, Traced, Work
+from wegeft.training.masters import Masters
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ _SPEAKERS = (2, 3)
 """How many blocks are run, to tell what one more costs."""
 
 
-def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
+def trace(config: ModelConfig, method: Method, shape: Shape, fp32_masters: bool = True) -> Traced | None:
     """The work of one training step of an attached ``method`` on the meta device.
 
     None of a family of backbones without ``made_up_loss``. Blocks that are computed again in backward
@@ -113,12 +114,12 @@ def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
     backbone = method.backbone
     place = _blocks(backbone)
     if place is None or len(place[1]) < _SPEAKERS[-1] or not _alike(place[1]):
-        depth, seen = 1, [_run(config, method, shape)]
+        depth, seen = 1, [_run(config, method, shape, fp32_masters)]
     else:
         depth, seen = len(place[1]), []
         for kept in _SPEAKERS:
             with _truncated(place, kept):
-                seen.append(_run(config, method, shape))
+                seen.append(_run(config, method, shape, fp32_masters))
     if seen[0] is None or seen[-1] is None:
         return None
     last, more = seen[-1], depth - _SPEAKERS[-1] if len(seen) > 1 else 0
@@ -134,7 +135,6 @@ def trace(config: ModelConfig, method: Method, shape: Shape) -> Traced | None:
         saved=last[1] + block * more,
         saved_of_a_block=block,
         saved_by_checkpoints=max(0.0, last[1] - block * (_SPEAKERS[-1] if len(seen) > 1 else 1)) + last[2] * depth,
-        trained=trained,
         weights=sum(_bytes(parameter) for parameter in backbone.parameters()) - trained - spared,
     )
 
@@ -157,7 +157,7 @@ def trace_forward(config: ModelConfig, backbone: nn.Module, shape: Shape) -> Wor
 _Run = tuple[tuple[Work, Work, Work], float, float]
 
 
-def _run(config: ModelConfig, method: Method, shape: Shape) -> _Run | None:
+def _run(config: ModelConfig, method: Method, shape: Shape, fp32_masters: bool = True) -> _Run | None:
     """Work of forward, backward and optimiser; bytes saved for backward; bytes that one block hands to the next."""
     backbone = method.backbone
     own = {parameter.untyped_storage()._cdata for parameter in backbone.parameters()}
@@ -181,10 +181,13 @@ def _run(config: ModelConfig, method: Method, shape: Shape) -> _Run | None:
         return None
     with Counter() as second:
         (loss if extra is None else loss + extra).backward()
+    parameters = {name: parameter for name, parameter in method.trainable().items() if parameter.grad is not None}
+    masters = Masters(parameters, fp32_masters)
     with Counter() as third:
-        parameters = [parameter for parameter in method.trainable().values() if parameter.grad is not None]
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        torch.optim.AdamW(parameters, foreach=False).step()
+        nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+        masters.take_gradients()
+        torch.optim.AdamW(masters.values.values(), foreach=False).step()
+        masters.give_values()
     backbone.zero_grad(set_to_none=True)
     kept = float(sum(size for _, size in saved.values()))
     return (first.work, second.work, third.work), kept, float(handed[0] if handed else 0)

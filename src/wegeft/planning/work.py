@@ -49,8 +49,7 @@ class Traced:
         saved: bytes that forward keeps for backward.
         saved_of_a_block: the same of one block of the backbone.
         saved_by_checkpoints: bytes kept where blocks are computed again in backward.
-        trained: bytes of the trained parameters; gradients are as large, and the optimiser keeps as much twice.
-        weights: bytes of everything else.
+        weights: bytes of the parameters that are not trained.
     """
 
     forward: Work
@@ -59,7 +58,6 @@ class Traced:
     saved: float
     saved_of_a_block: float
     saved_by_checkpoints: float
-    trained: int
     weights: int
 
 
@@ -70,7 +68,13 @@ class Architecture:
     Attributes:
         counts: as a record has them under ``parameters``.
         mergeable: whether evaluation runs the plain backbone.
+        trained: bytes of the trained parameters, as the adapter's file has them; their gradients are as large.
+        masters: bytes of what the optimiser works on (``wegeft.training.masters``); either moment is as large.
+        copies: bytes of the masters that are no parameters themselves; their gradients are as large.
     """
 
     counts: dict[str, object]
     mergeable: bool
+    trained: int
+    masters: int
+    copies: int

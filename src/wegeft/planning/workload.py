@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from wegeft.config import RunConfig
-from wegeft.planning.measured import Observation
+from wegeft.planning.measured import Observation, data_name
 from wegeft.tasks import build_task
 
 PADDING = 1.3
@@ -78,12 +78,13 @@ def workload(config: RunConfig, seen: Sequence[Observation]) -> Workload:
 
 def _lengths(config: RunConfig, seen: Sequence[Observation]) -> tuple[dict[str, float], Basis] | None:
     """Mean lengths, of the records of the same tokenizer before those that are stated before other records'."""
-    name, scale = config.task["name"], config.scale.name
-    same = [one for one in seen if (one.task, one.scale) == (name, scale) and one.examples]
+    scale = config.scale.name
+    data = data_name(config.task, {"family": config.model.family})
+    same = [one for one in seen if (one.data, one.scale) == (data, scale) and one.examples]
     own = [one for one in same if one.source == config.model.source]
     if own:
         return _means(own), "measured"
-    stated = _stated().get(name, {}).get(scale)
+    stated = _stated().get(config.task["name"], {}).get(scale)
     if stated:
         return dict(stated), "stated"
     return (_means(same), "measured") if same else None

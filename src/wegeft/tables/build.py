@@ -200,11 +200,11 @@ def _check_against_published(
                 named = row.labels["backbone"] in backbone.published and _matches(row, published)
                 if not named or not wanted.items() <= row.labels.items():
                     continue
-                whole = [ours for ours in found if not ours.limited]
+                labels = (line.label for line in _our_lines(definition, expected, found))
+                whole = [(label, ours) for label, ours in zip(labels, found, strict=False) if not ours.limited]
                 if not whole:
                     draft.not_run += sum(column in row.values for column in columns)
-                for ours in whole:
-                    label = expected.label or expected.method
+                for label, ours in whole:
                     draft.checks += check_row(definition, section.title, backbone.header, label, ours, row)
 
 

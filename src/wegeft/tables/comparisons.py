@@ -38,7 +38,7 @@ def hold(definition: Definition, title: str, entries: Sequence[tuple[str, OurRow
     if len(scored) < 2:
         return None
     rows = tuple(row for _, row in scored)
-    found = compare_all(rows, [column.subset for column in definition.columns])
+    found = compare_all(rows, [column.subset for column in definition.columns], definition.mean_ranked)
     return Contest(title, tuple(label for label, _ in scored), rows, tuple(found)) if found else None
 
 

@@ -153,7 +153,9 @@ def _table(definition: Efficiency, section: EfficiencySection, rows: Sequence[Ou
 _NOTE = (
     "× divides by {baseline} of the same backbone, task, scale and protocol. Time is training time per token. Memory "
     "and time are those of the seeds on the hardware named, and compared on equal hardware only; memory on a CPU is "
-    "the process's resident set. † run from code with uncommitted changes, or whose commit is not known."
+    "the process's resident set. † run from code with uncommitted changes, or whose commit is not known; ‡ trained or "
+    "scored on fewer rows than the sets hold. Where seeds failed or diverged, the numbers are those of the others. Of "
+    "several recipes of a method, the one with most finished seeds is shown."
 )
 
 
@@ -168,7 +170,8 @@ def _our_line(row: OurRow, base: Cost | None) -> Row:
         Cell(f"{cost.score * 100:.1f}" if cost.score is not None else ""),
         Cell(cost.hardware),
     )
-    label = row.key.method + (" †" if row.dirty else "")
+    label = row.key.method + (f" ({len(row.whole)} of {len(row.runs)} seeds)" if row.broken else "")
+    label += " †" * bool(row.dirty) + " ‡" * row.partial
     return Row(label, cells, "ours", {"run_ids": " ".join(run["run_id"] for run in row.runs)})
 
 

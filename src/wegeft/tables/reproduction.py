@@ -27,13 +27,15 @@ RULE = (
     "questions; the interval is 95 % of Student's t with Welch and Satterthwaite's degrees of freedom, and empty where "
     "a record does not hold the error of its score. That both used the same questions is not credited, which widens "
     f"it. Verdict, the first that holds: n too small, fewer than {SEEDS_NEEDED} finished seeds; reproduced, the whole "
-    f"interval within ± {MARGIN:g} point; below or above, the whole interval on one side of zero; else undecided."
+    f"interval within ± {MARGIN:g} point; below or above, the whole interval on one side of zero; else undecided. "
+    "† run from code with uncommitted changes, or whose commit is not known; ‡ trained or scored on fewer rows than "
+    "the sets hold. Of seeds some of which failed or diverged, ours is the mean of the others."
 )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One cell: ours against published, in the printed unit."""
+    """One cell: ours against published, in the printed unit; ``seeds`` finished, and ``lost`` failed or diverged."""
 
     section: str
     backbone: str
@@ -44,6 +46,7 @@ class Check:
     seeds: int
     low: float
     high: float
+    lost: int = 0
 
     @property
     def difference(self) -> float:
@@ -78,7 +81,8 @@ def check_row(
         within = None if error is None else error * definition.factor
         low, high = interval(statistic.mean * definition.factor - printed, between, within, statistic.n)
         ours_value = statistic.mean * definition.factor
-        checks.append(Check(section, backbone, label, header, printed, ours_value, statistic.n, low, high))
+        lost = len(ours.broken)
+        checks.append(Check(section, backbone, label, header, printed, ours_value, statistic.n, low, high, lost))
     return checks
 
 
@@ -153,7 +157,7 @@ def _row(check: Check) -> Row:
         Cell(f"{check.ours:.2f}"),
         Cell(f"{check.difference:+.2f}"),
         Cell(span),
-        Cell(str(check.seeds)),
+        Cell(f"{check.seeds} of {check.seeds + check.lost}" if check.lost else str(check.seeds)),
         Cell(check.verdict),
     )
     return Row(check.row, cells, "ours")

@@ -56,14 +56,18 @@ class Comparison:
         return self.p_holm < LEVEL
 
 
-def compare_all(rows: Sequence[OurRow], subsets: Sequence[str]) -> list[Comparison]:
-    """Every pair of ``rows`` on every subset and on the mean, corrected together; pairs without data are left out."""
+def compare_all(rows: Sequence[OurRow], subsets: Sequence[str], on_mean: bool = True) -> list[Comparison]:
+    """Every pair of ``rows`` on every subset and, if asked, on the mean; pairs without data are left out.
+
+    All p-values are corrected together.
+    """
     found = []
     answers = [_answers_of(row, subsets) for row in rows]
     for first in range(len(rows)):
         for second in range(first + 1, len(rows)):
             tests = [_on_subset(answers[first], answers[second], subset) for subset in subsets]
-            tests.append(_on_mean(rows[first], rows[second]))
+            if on_mean:
+                tests.append(_on_mean(rows[first], rows[second]))
             found += [replace(test, first=first, second=second) for test in tests if test]
     return correct(found)
 

@@ -59,7 +59,7 @@ def render_all(
     """Write every table to ``out``; tables of an earlier rendering that no longer exist are removed."""
     rendering = make_all(records_dir, paper, definitions, curves)
     texts = {f"{table.name}.{form}": render(table) for table in rendering.tables for form, render in FORMS.items()} | {
-        INDEX: _index(rendering.tables)
+        INDEX: _index(rendering.tables, rendering.problems)
     }
     for name, text in texts.items():
         _write(out / name, text.encode())
@@ -137,13 +137,14 @@ def _homeless_scores(definitions: Sequence[Definition], rows: Iterable[OurRow]) 
     return sorted(problems, key=str)
 
 
-def _index(tables: Iterable[Table]) -> str:
+def _index(tables: Iterable[Table], problems: Iterable[Problem]) -> str:
     lines = [markdown.MARKER, "", "# Tables", "", "| table | our rows | open runs |", "|:--|--:|--:|"]
     for table in tables:
         ours = sum(row.kind == "ours" for block in table.blocks for row in block.rows)
         link = f"[{table.name}]({table.name}.md): {markdown.escape(table.title)}"
         lines.append(f"| {link} | {ours} | {len(table.commands)} |")
-    return "\n".join(lines) + "\n"
+    missed = [f"- {markdown.escape(str(problem))}" for problem in problems]
+    return "\n".join([*lines, *(["", "## Not used", "", *missed] if missed else [])]) + "\n"
 
 
 def _remove_old(out: Path, current: set[str]) -> None:

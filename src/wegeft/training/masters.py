@@ -27,6 +27,11 @@ class Masters:
         self._parameters = dict(parameters)
         self.values = {name: _master(one) if in_fp32 else one for name, one in parameters.items()}
 
+    @property
+    def copies(self) -> dict[str, nn.Parameter]:
+        """The masters that are no parameters themselves."""
+        return {name: master for name, master in self.values.items() if master is not self._parameters[name]}
+
     def take_gradients(self) -> None:
         """Give each master the gradient of its parameter."""
         for name, master in self.values.items():
@@ -36,9 +41,8 @@ class Masters:
     @torch.no_grad()
     def give_values(self) -> None:
         """Overwrite each parameter with its master, rounded."""
-        for name, master in self.values.items():
-            if master is not self._parameters[name]:
-                self._parameters[name].copy_(master)
+        for name, master in self.copies.items():
+            self._parameters[name].copy_(master)
 
     def clear_gradients(self) -> None:
         """Of masters and parameters."""
