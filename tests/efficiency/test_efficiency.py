@@ -65,6 +65,21 @@ def test_operations_are_those_of_the_frozen_backbone(folder: Path) -> None:
     assert floor <= read_report(path).model_flops < 1.2 * floor  # and attention
 
 
+def test_the_operations_of_a_method_are_counted(folder: Path) -> None:
+    (path,) = folder.glob("*.json")
+    contestants = read_report(path).contestants
+    floor = contestants["frozen"].step_flops
+    assert floor == read_report(path).model_flops
+    # Two small products in forward; their gradients to the input, and to the factors, in backward.
+    factors = contestants[LORA].trainable
+    assert contestants[LORA].step_flops == contestants["peft lora r=16"].step_flops == floor + 3 * 2 * 6 * factors
+    (table,), _ = step_tables(folder)
+    column = [heading.text for heading in table.headings].index("operations / floor")
+    texts = {row.label: row.cells[column].text for row in table.blocks[0].rows}
+    assert texts["frozen"] == "1.000"
+    assert texts[LORA] == f"{1 + 36 * factors / floor:.3f}"
+
+
 def test_memory_kept_for_the_backward_pass_grows_with_the_method(folder: Path) -> None:
     (path,) = folder.glob("*.json")
     contestants = read_report(path).contestants
@@ -184,7 +199,7 @@ def test_a_report_from_before_contestants_were_compiled_is_read(folder: Path, tm
     (path,) = folder.glob("*.json")
     plain = json.loads(path.read_text())
     for figures in plain["contestants"].values():
-        del figures["compiling_seconds"]
+        del figures["compiling_seconds"], figures["step_flops"]
     (tmp_path / path.name).write_text(json.dumps(plain))
     (table,), problems = step_tables(tmp_path)
     assert problems == []

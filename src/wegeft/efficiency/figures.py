@@ -22,6 +22,8 @@ class Figures:
         saved_bytes: distinct storage that autograd keeps for the backward pass, weights left out.
         peak_allocated_bytes: on a GPU, of one step, with the weights; None on a CPU.
         peak_reserved_bytes: on a GPU, what the allocator held at that peak, the other contestants' factors included.
+        step_flops: floating-point operations of the products of a step, a multiply-add being two: of the time, what no
+            busy machine changes. None of what is compiled, which is not counted.
         compiling_seconds: of the first step of a contestant that is compiled, which no other figure contains.
     """
 
@@ -32,6 +34,7 @@ class Figures:
     saved_bytes: int
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
+    step_flops: int | None = None
     compiling_seconds: float | None = None
 
     @property

@@ -75,7 +75,11 @@ def measure(rivals: Mapping[str, Rival], probe: Probe, rounds: int, device: torc
                     seconds[name].append(_timed(partial(_step, rivals[name].model, probe), device))
                     advance(1, name)
         memory = {name: _memory(rival.model, probe, device) for name, rival in rivals.items()}
-    return {name: _figures(rival, probe, rounds, device, seconds[name], memory[name]) for name, rival in rivals.items()}
+    flops = {name: None if rival.compiled else model_flops(rival, probe) for name, rival in rivals.items()}
+    return {
+        name: _figures(rival, probe, rounds, device, seconds[name], memory[name], flops[name])
+        for name, rival in rivals.items()
+    }
 
 
 @contextmanager
@@ -93,7 +97,13 @@ def _compiled(rivals: Iterable[Rival]) -> Iterator[None]:
 
 
 def _figures(
-    rival: Rival, probe: Probe, rounds: int, device: torch.device, seconds: Sequence[float], memory: Memory
+    rival: Rival,
+    probe: Probe,
+    rounds: int,
+    device: torch.device,
+    seconds: Sequence[float],
+    memory: Memory,
+    flops: int | None,
 ) -> Figures:
     warming, *timed = seconds  # of the first round
     saved, allocated, reserved = memory
@@ -105,6 +115,7 @@ def _figures(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
         evaluation_seconds=tuple(_evaluation(rival, probe, rounds, device)),
+        step_flops=flops,
         compiling_seconds=warming if rival.compiled else None,
     )
 

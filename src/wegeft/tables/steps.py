@@ -22,6 +22,7 @@ from wegeft.tables.table import Block, Cell, Heading, Row, Table
 HEADINGS = (
     Heading("time / floor"),
     Heading("95 % of it"),
+    Heading("operations / floor"),
     Heading("time ×"),
     Heading("95 % of that"),
     Heading("memory ×"),
@@ -84,10 +85,11 @@ def step_table(report: Report) -> Table:
 
 _NOTE = (
     "A step is a forward pass to the last hidden state and a backward pass to the input. Floor: {floor}, nothing "
-    "trainable. × divides by {baseline}. 95 %: interval of a ratio, bootstrapped over the rounds. Memory: on a GPU the "
-    "peak of a step with the weights, else what is kept for the backward pass. Utilisation: operations of the floor's "
-    "step, per second, over those of one large matrix product measured beside it ({rate:,.0f} GFLOP/s). Evaluation: "
-    "forward passes with the method folded into the weights where it can be."
+    "trainable. × divides by {baseline}. Operations: of matrix products, counted. 95 %: interval of a ratio, "
+    "bootstrapped over the rounds. Memory: on a GPU the peak of a step with the weights, else what is kept for the "
+    "backward pass. Utilisation: operations of the floor's step, per second, over those of one large matrix product "
+    "measured beside it ({rate:,.0f} GFLOP/s). Evaluation: forward passes with the method folded into the weights "
+    "where it can be."
 )
 
 
@@ -135,6 +137,13 @@ def _interval(ours: Figures, theirs: Figures) -> str:
     return f"{low:.2f}–{high:.2f}"
 
 
+def _operations(figures: Figures, floor: Figures) -> str:
+    """Empty in a report from before they were counted."""
+    if figures.step_flops is None or not floor.step_flops:
+        return ""
+    return f"{figures.step_flops / floor.step_flops:.3f}"
+
+
 def _texts(report: Report, figures: Figures) -> Sequence[str]:
     """The cells of one contestant."""
     floor, base = report.contestants[report.floor], report.contestants[report.baseline]
@@ -142,6 +151,7 @@ def _texts(report: Report, figures: Figures) -> Sequence[str]:
     return (
         f"{figures.step / floor.step:.3f}",
         _interval(figures, floor),
+        _operations(figures, floor),
         f"{figures.step / base.step:.3f}",
         _interval(figures, base),
         f"{figures.memory / base.memory:.3f}",
