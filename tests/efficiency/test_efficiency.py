@@ -65,6 +65,19 @@ def test_operations_are_those_of_the_frozen_backbone(folder: Path) -> None:
     assert floor <= read_report(path).model_flops < 1.2 * floor  # and attention
 
 
+def test_the_rate_of_a_machine_that_was_busy_once_is_that_of_the_other_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = [7e9, 2e9]
+    monkeypatch.setattr(mode, "peak_flops", lambda *_: rates.pop())
+    words = (*TINY, f"efficiency.folder={tmp_path}", f"output_dir={tmp_path}/runs", 'efficiency.only=["red"]')
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    main()
+    (path,) = tmp_path.glob("*.json")
+    assert rates == []
+    assert read_report(path).peak_flops == 7e9
+
+
 def test_the_operations_of_a_method_are_counted(folder: Path) -> None:
     (path,) = folder.glob("*.json")
     contestants = read_report(path).contestants
