@@ -31,7 +31,7 @@ class Report(Strict):
         dtype, device: of the backbone.
         load: the machine's load average before the first step; figures of a busy machine deserve no trust.
         model_flops: operations of one step of the floor.
-        peak_flops: operations per second of one large matrix product in the same precision, the best of before and after.
+        peak_flops: operations per second of one large matrix product in the same precision; the better of two times.
         floor, baseline: see `wegeft.efficiency.config.EfficiencyConfig`.
         contestants: figures by name.
         command, provenance: as in the record of a run.
