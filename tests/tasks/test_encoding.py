@@ -270,7 +270,9 @@ def test_a_tokenizer_written_in_python_works_as_well() -> None:
 def test_listed_answers_have_the_ids_that_training_has() -> None:
     encoder = TextEncoder(tiny_tokenizer(), protocol("clean"))
     answers = ["the correct answer is true", "the correct answer is false"]
-    for prompt in ("is rain wet?\n", "is rain wet? the"):  # a tokenizer may merge the second one's seam
-        for ids, answer in zip(encoder.encode_answers(prompt, answers), answers, strict=True):
+    prompts = ["is rain wet?\n", "is rain wet? the"]  # a tokenizer may merge the second one's seam
+    for prompt, listed in zip(prompts, encoder.encode_answers(prompts, [answers, answers[:1]]), strict=True):
+        assert len(listed) == (2 if prompt == prompts[0] else 1)
+        for ids, answer in zip(listed, answers, strict=False):
             trained = encoder.encode_example(Example("", "", prompt, answer, ""))
             assert ids == [label for label in trained.labels if label != IGNORE_INDEX]

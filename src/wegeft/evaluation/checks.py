@@ -57,13 +57,18 @@ def _check_answer(rule: Extractor, comparison: Comparison, example: Example) -> 
 
 def check_listed(encoder: TextEncoder, task: TextTask, sets: Questions) -> None:
     """Refuse a listed answer that takes more tokens than an answer may have, and so could never be given whole."""
-    for example in (example for examples in sets.values() for example in examples if example.listed):
-        for answer, ids in zip(example.listed, encoder.encode_answers(example.prompt, example.listed), strict=True):
-            if len(ids) > task.max_new_tokens:
-                raise UserError(
-                    f"row {example.uid}: the answer {answer!r}, which it lists, takes {len(ids)} tokens, and "
-                    f"task.max_new_tokens={task.max_new_tokens}; raise it, or set task.listed_answers=false."
-                )
+    # Each text once, after the first prompt that lists it: thousands of questions list the same few labels.
+    first: dict[str, Example] = {}
+    for example in (example for examples in sets.values() for example in examples):
+        for answer in example.listed:
+            first.setdefault(answer, example)
+    encoded = encoder.encode_answers([example.prompt for example in first.values()], [[answer] for answer in first])
+    for (answer, example), (ids,) in zip(first.items(), encoded, strict=True):
+        if len(ids) > task.max_new_tokens:
+            raise UserError(
+                f"row {example.uid}: the answer {answer!r}, which it lists, takes {len(ids)} tokens, and "
+                f"task.max_new_tokens={task.max_new_tokens}; raise it, or set task.listed_answers=false."
+            )
 
 
 def check_room(model: nn.Module, encoder: TextEncoder, task: TextTask, sets: Questions) -> None:

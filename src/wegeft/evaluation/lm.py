@@ -114,7 +114,7 @@ class TextLM(LM):  # type: ignore[misc]  # lm-eval has no annotations
 
     def _listed(self, requests: Sequence[Instance]) -> list[list[list[int]]]:
         """For each question the ids of the answers that it lists, as its task announces them."""
-        return [self._encoder.encode_answers(request.args[0], request.doc["listed"]) for request in requests]
+        return self._encoder.encode_answers([r.args[0] for r in requests], [r.doc["listed"] for r in requests])
 
     def _watch(self, names: Sequence[str]) -> IsDecided:
         """Whether the answers to questions of the tasks ``names`` are decided; each look decodes what is new."""

@@ -162,10 +162,17 @@ class TextEncoder:
             encoded.append(self._finish(ids))
         return Prompts(encoded, frozenset(too_long))
 
-    def encode_answers(self, prompt: str, answers: Sequence[str]) -> list[list[int]]:
-        """For each of ``answers`` the ids that follow those of ``prompt``, EOS included, as training has them."""
-        pairs = self._tokenise_pairs([Example("listed", "", prompt, answer, "") for answer in answers])
-        return [whole_ids[len(prompt_ids) :] for prompt_ids, whole_ids in pairs]
+    def encode_answers(self, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """For each prompt and each of its ``answers`` the ids that follow its own, EOS included, as in training."""
+        pairs = self._tokenise_pairs(
+            [
+                Example("listed", "", prompt, one, "")
+                for prompt, own in zip(prompts, answers, strict=True)
+                for one in own
+            ]
+        )
+        ids = (whole_ids[len(prompt_ids) :] for prompt_ids, whole_ids in pairs)
+        return [[next(ids) for _ in own] for own in answers]
 
     def encode_example(self, example: Example) -> Encoded:
         """Ids and labels of one training example; UserError as in :meth:`encode_examples`."""
