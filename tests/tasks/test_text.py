@@ -129,6 +129,11 @@ def test_a_question_that_does_not_list_its_answer_is_named(tmp_path: Path) -> No
         text_task(*wanted, f"data.root={root}").test_examples()
 
 
+def test_a_way_of_decoding_cannot_ask_for_lists_that_no_question_carries() -> None:
+    with pytest.raises(UserError, match=r"task\.decodings\.greedy\.listed is set by task\.listed_answers=true alone"):
+        text_task("task.listed_answers=false", "+task.decodings={greedy:{listed:true}}")
+
+
 def test_the_name_of_the_added_way_of_decoding_is_taken() -> None:
     with pytest.raises(UserError, match=r"task\.decodings\.listed is what task\.listed_answers=true adds"):
         text_task("+task.decodings={listed:{}}")

@@ -149,6 +149,9 @@ class TextTaskConfig(TaskConfig):
                 raise ValueError(f"task.scoring has no entry for {subset} and no `{DEFAULT}`")
         if self.listed_answers and LISTED in self.decodings:
             raise ValueError(f"task.decodings.{LISTED} is what task.listed_answers=true adds; call it otherwise")
+        kept = next((name for name, way in self.decodings.items() if way.listed), None)
+        if kept is not None:  # without it no question carries its list, and the answers would be free
+            raise ValueError(f"task.decodings.{kept}.listed is set by task.listed_answers=true alone")
         return self
 
 
