@@ -18,8 +18,7 @@ from typing import Any
 
 from benchmarks.conditions import conditions
 from tests.records.factory import make_record
-from wegeft.config import parse
-from wegeft.planning.compose import Composer, split
+from wegeft.compose import Composer, split
 from wegeft.records.identity import run_id
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +33,7 @@ def write_runs(words: list[str], folder: Path) -> int:
     runs = split(words)
     (folder / "records").mkdir()
     for number, run in enumerate(runs):
-        config = parse(composer.compose(run)).plain()
+        config = composer.checked(run).plain()
         identity = run_id(config)
         if number % 2 == 0:
             (folder / "records" / f"{identity}.json").write_text(json.dumps(make_record(config)))

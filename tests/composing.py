@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from wegeft.cli import CONFIG_FOLDER
+from wegeft.compose import Composer
 from wegeft.config import RunConfig, parse
-from wegeft.planning.compose import Composer
 from wegeft.schema import load_class
 
 TASK_OF_FAMILY = {"causal_lm": "commonsense", "image_classifier": "fgvc/cub", "sequence_classifier": "glue/rte"}
@@ -17,7 +17,7 @@ TASK_OF_FAMILY = {"causal_lm": "commonsense", "image_classifier": "fgvc/cub", "s
 
 
 _composer = Composer()
-"""Equal to Hydra, as tests/test_config.py and tests/planning/test_compose.py show, and far faster."""
+"""Equal to Hydra, as tests/test_config.py and tests/test_compose.py show, and far faster."""
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -46,17 +46,18 @@ def choices(group: str) -> list[str]:
 
 
 def fitting_task(group: str, name: str) -> str:
-    """`task=...` for a kind of backbone that the member `name` of `group` (model, method or protocol) fits."""
-    families = _families(group, name)
-    return f"task={next(task for family, task in TASK_OF_FAMILY.items() if family in families)}"
+    """`task=...` for a kind of backbone that the member `name` of `group` fits."""
+    fitting = families(group, name)
+    return f"task={next(task for family, task in TASK_OF_FAMILY.items() if family in fitting)}"
 
 
 @functools.cache
-def _families(group: str, name: str) -> frozenset[str]:
+def families(group: str, name: str) -> frozenset[str]:
+    """The kinds of backbone that the member `name` of `group` (model, method or protocol) fits."""
     node: dict[str, Any] = yaml.safe_load((CONFIG_FOLDER / group / f"{name}.yaml").read_text())
     if "_target_" in node:
-        families: frozenset[str] = load_class(node["_target_"]).families
-        return families
+        fitting: frozenset[str] = load_class(node["_target_"]).families
+        return fitting
     if "family" in node:
         return frozenset({node["family"]})
     if "${task." in str(node.get("epochs")):  # a recipe that takes them from the tasks of one kind
@@ -65,4 +66,4 @@ def _families(group: str, name: str) -> frozenset[str]:
         keys = {"pad_first": "causal_lm", "choose_epoch": "sequence_classifier"}
         return frozenset({next((family for key, family in keys.items() if key in node), "image_classifier")})
     parent = next((entry for entry in node.get("defaults", ()) if isinstance(entry, str) and entry != "_self_"), None)
-    return frozenset(TASK_OF_FAMILY) if parent is None else _families(group, parent)
+    return frozenset(TASK_OF_FAMILY) if parent is None else families(group, parent)

@@ -19,7 +19,13 @@ from wegeft.records.identity import digest, run_id
 from wegeft.records.store import read_record
 from wegeft.training import evidence
 
-SHORT = ("training.max_steps=3", "evaluation.limit=2", "runtime.threads=1")
+SHORT = (
+    "training.max_steps=3",
+    "task.sources.mini.train_rows=8",
+    "evaluation.limit=2",
+    "task.listed_answers=false",
+    "runtime.threads=1",
+)
 
 
 def finished(*overrides: str) -> dict[str, Any]:
@@ -30,7 +36,7 @@ def finished(*overrides: str) -> dict[str, Any]:
 
 
 def test_a_run_leaves_a_valid_record_and_its_parts() -> None:
-    record = finished()
+    record = finished("task.listed_answers=true")
     folder = Path("runs") / record["run_id"]
     assert record["status"] == "finished"
     assert yaml.safe_load((folder / "config.yaml").read_text()) == record["config"]
@@ -158,7 +164,7 @@ def test_the_plain_backbone_is_evaluated_without_training() -> None:
     assert record["training"] is None
     assert record["adapter"] is None
     assert record["parameters"]["trainable"] == 0
-    assert record["evaluation"]["n"] == 32
+    assert record["evaluation"]["n"] == 16
 
 
 def test_a_diverged_run_is_recorded_and_not_evaluated() -> None:

@@ -158,10 +158,15 @@ def to_run_config(composed: DictConfig) -> RunConfig:
         raise UserError(f"{missing[0]} must be given, e.g. {missing[0]}=VALUE.")
     container = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(container, dict)
-    unknown = [str(key) for key in container if key not in RunConfig.model_fields]
+    return checked({str(key): value for key, value in container.items()})
+
+
+def checked(container: dict[str, Any]) -> RunConfig:
+    """A resolved configuration, its keys and values checked; `UserError` names what is refused."""
+    unknown = [key for key in container if key not in RunConfig.model_fields]
     if unknown:
         raise UserError(_unknown_key(unknown[0]))
-    return parse({str(key): value for key, value in container.items()})
+    return parse(container)
 
 
 def explain(error: Exception) -> str:

@@ -22,7 +22,13 @@ from wegeft.errors import UserError
 from wegeft.exits import BAD_INPUT, BUSY, DIVERGED, INTERRUPTED, STALLED
 from wegeft.records.store import read_record, write_record
 
-SHORT = ("training.max_steps=2", "evaluation.limit=1", "task.sources.mini.train_rows=8")
+SHORT = (
+    "training.max_steps=2",
+    "task.sources.mini.train_rows=8",
+    "task.test_subsets=[boolq,openbookqa]",
+    "evaluation.limit=1",
+    "task.listed_answers=false",
+)
 
 
 def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **bodies: str) -> None:

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.composing import composed
+from tests.composing import composed, families
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
-from wegeft.schema import load_class
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 VOCABULARY = 61
@@ -42,16 +41,11 @@ def method_from_yaml(name: str, *overrides: str, scale: str = "mini", family: st
     return build_method(compose_config(*lines)["method"])
 
 
-def _fits(name: str, family: str) -> bool:
-    node = compose_config(f"method={name}", f"task={TASKS[family]}")["method"]
-    return family in load_class(node["_target_"]).families
-
-
 CASES = [
     (path.stem, family)
     for path in sorted((CONFIGS / "method").glob("*.yaml"))
     for family in TASKS
-    if _fits(path.stem, family)
+    if family in families("method", path.stem)
 ]
 """Every method with every kind of backbone that it works on."""
 METHODS = [name for name, family in CASES if family == "causal_lm"]

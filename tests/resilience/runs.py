@@ -19,6 +19,7 @@ TINY = (
     "training.checkpoint_every=1",
     "task.sources.mini.train_rows=3",
     "task.sources.mini.test_rows=2",
+    "task.listed_answers=false",
     "evaluation.batch_size=3",
     "method.weight_dropout=0",
 )

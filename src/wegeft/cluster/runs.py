@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError
 
-from wegeft.cli import CONFIG_FOLDER, dead_end, explain, to_run_config
+from wegeft.cli import dead_end, to_run_config
 from wegeft.cluster.start import Start
+from wegeft.compose import Composer
 from wegeft.config import RunConfig
 from wegeft.errors import UserError
 from wegeft.records.identity import run_id
@@ -57,12 +56,7 @@ def composed(overrides: Sequence[str]) -> Run:
     Raises:
         UserError: the overrides do not make a valid configuration.
     """
-    try:
-        with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            configuration = hydra.compose("config", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error)) from error
-    return checked(configuration, overrides)
+    return run_of(Composer().checked(overrides), overrides)
 
 
 def checked(configuration: DictConfig, overrides: Sequence[str]) -> Run:

@@ -10,13 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 
 from wegeft import models
-from wegeft.cli import explain, to_run_config
+from wegeft.compose import Composer
 from wegeft.config import ModelConfig, RunConfig
 from wegeft.efficiency.config import Contestant, EfficiencyConfig
 from wegeft.efficiency.figures import COMPILED
@@ -47,7 +45,8 @@ def efficiency(config: RunConfig) -> None:
     if config.model.quantise is not None:  # contestants share weights, and a quantised layer keeps a state with its own
         raise UserError("mode=efficiency times contestants on plain weights: set model.quantise=null.")
     model = shortened(config.model, wanted.layers)
-    nodes = {name: _method_node(contestant) for name, contestant in wanted.chosen().items()}
+    composer = Composer()
+    nodes = {name: _method_node(contestant, composer) for name, contestant in wanted.chosen().items()}
     for node in nodes.values():
         build_method(node).attach(models.skeleton(model), model.head_modules)
     if wanted.compiled:
@@ -74,15 +73,11 @@ def shortened(config: ModelConfig, layers: int | None) -> ModelConfig:
     return config.model_copy(update={"architecture": {**config.architecture, models.depth_key(config): layers}})
 
 
-def _method_node(contestant: Contestant) -> Node:
+def _method_node(contestant: Contestant, composer: Composer) -> Node:
     """The method's node of a contestant, composed as the command line of its own run would be."""
     if contestant.method is not None:
         return contestant.method
-    overrides = [*HydraConfig.get().overrides.task, *contestant.overrides]
-    try:
-        return to_run_config(hydra.compose("config", overrides=overrides)).method
-    except HydraException as error:
-        raise UserError(explain(error)) from error
+    return composer.checked([*HydraConfig.get().overrides.task, *contestant.overrides]).method
 
 
 def _measured(config: RunConfig, wanted: EfficiencyConfig, model: ModelConfig, nodes: dict[str, Node]) -> Report:

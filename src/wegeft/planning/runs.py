@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wegeft.config import RunConfig, parse
-from wegeft.planning.compose import Composer, split
+from wegeft.compose import Composer, split
+from wegeft.config import RunConfig
 from wegeft.planning.costs import Costs
 from wegeft.planning.estimate import Estimate, Estimator
 from wegeft.planning.measured import observations, step_recipe
@@ -53,12 +53,12 @@ def planned_runs(words: Sequence[str], costs: Costs | None = None) -> list[Plann
         costs: where costs are looked up; the user's cache by default.
 
     Raises:
-        UserError: a table or a value that is refused. HydraException: a choice that does not exist.
+        UserError: a table, a key or a value that is refused. HydraException: a word that Hydra cannot read.
     """
     composer = Composer()
     hardware = [word for word in words if word.startswith("plan.hardware=")]
     planner = Planner(costs)
-    runs = [planner.planned(parse(composer.compose([*run, *hardware])), run) for run in _runs(words)]
+    runs = [planner.planned(composer.checked([*run, *hardware]), run) for run in _runs(words)]
     return list({run.run_id: run for run in reversed(runs)}.values())[::-1]
 
 

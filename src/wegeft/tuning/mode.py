@@ -12,13 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from wegeft.cli import explain, to_run_config
+from wegeft.compose import Composer
 from wegeft.config import RunConfig
 from wegeft.errors import UserError
 from wegeft.experiment import check_fit, obtain, together
@@ -65,13 +62,14 @@ class Trials:
         self._config = config
         self._validation = validation
         self._given = [word for word in HydraConfig.get().overrides.task if _key(word) not in OF_THE_SEARCH]
+        self._composer = Composer()
         self._done: list[Trial] = []
         self._data: dict[str, str] = {}
 
     def check(self) -> None:
         """Refuse a search that could not be carried out, or would see rows that runs report."""
         first = {one.key: one.first for one in self._config.tune.space}
-        trial = self._composed(self._words(first, self._config.tune.seeds[0]))
+        trial = self._composer.checked(self._words(first, self._config.tune.seeds[0]))
         for key, value in first.items():
             if look_up(trial.plain(), key) != value:
                 raise UserError(f"tune.space.{key} sets no single value of the configuration.")
@@ -140,15 +138,9 @@ class Trials:
         chosen = [f"{key}={_written(value)}" for key, value in values.items()]
         return [*self._given, *self._validation, *chosen, f"seed={seed}", *places]
 
-    def _composed(self, words: Sequence[str]) -> RunConfig:
-        try:
-            return to_run_config(hydra.compose("config", overrides=list(words)))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error)) from error
-
     def _record(self, words: Sequence[str]) -> Record:
         """The record of a trial, made if it is not there."""
-        trial = self._composed(words)
+        trial = self._composer.checked(words)
         with together(trial):
             record, _ = obtain(trial, ["run.py", *words])
             path = record_path(run_id(trial.plain()), Path(trial.records_dir))

@@ -1,10 +1,12 @@
 """Many configurations at once are the configurations that Hydra composes."""
 
 import pytest
+from hydra import initialize_config_dir
 
 from tests.composing import by_hydra, choices, composed
+from wegeft.cli import CONFIG_FOLDER
+from wegeft.compose import Composer, split
 from wegeft.errors import UserError
-from wegeft.planning.compose import Composer, split
 
 WORDS = [
     (),
@@ -53,6 +55,27 @@ def test_what_is_shared_is_not_changed_by_one_run() -> None:
     second = composer.compose(("seed=2",))
     assert (first["seed"], first["method"]["r"]) == (1, 4)
     assert (second["seed"], second["method"]["r"]) == (2, 16)
+
+
+def test_configurations_are_composed_where_hydra_has_been_started() -> None:
+    words = ("method=lora", "seed=3")
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        assert Composer().compose(words) == composed(*words)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("method=lorra", r"method=lorra is not known \(did you mean lora\?\)"),
+        ("method.rr=4", r"method\.rr is not a key of method \(did you mean r\?\)"),
+        ("+rank=4", "rank is not a key of the configuration"),
+        ("seed=-1", "seed=-1"),
+        ("method.r=${method.nothing}", "nothing"),
+    ],
+)
+def test_what_is_refused_is_one_sentence(word: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Composer().checked((word,))
 
 
 def test_a_missing_value_is_named() -> None:

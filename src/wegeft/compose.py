@@ -4,24 +4,29 @@ Hydra composes once for each set of choices that may touch the whole configurati
 that fills one node and nothing else (a method, a model) is read from its file and put in its place; a plain value that
 nothing refers to is set in the resolved configuration. Whatever does not fit goes through Hydra.
 
-Does not: check values (``wegeft.config`` does), or know any group by its name.
+Works where Hydra has been started, by ``run.py``, as well as where it has not.
+
+Does not: know any group by its name.
 """
 
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError, OmegaConfBaseException
 
-from wegeft.cli import CONFIG_FOLDER, dead_end
+from wegeft.cli import CONFIG_FOLDER, checked, dead_end, explain
+from wegeft.config import RunConfig
 from wegeft.errors import UserError
 
 Container = dict[str, Any]
@@ -68,6 +73,17 @@ class Composer:
     def __init__(self) -> None:
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._resolved: dict[tuple[str, ...], tuple[Container, frozenset[str]]] = {}
+
+    def checked(self, words: Sequence[str]) -> RunConfig:
+        """The configuration of ``python run.py WORDS``.
+
+        Raises:
+            UserError: a choice, a key or a value that is refused.
+        """
+        try:
+            return checked(self.compose(words))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error)) from error
 
     def compose(self, words: Sequence[str]) -> Container:
         """The resolved configuration of ``python run.py WORDS`` as plain data, its values not checked.
@@ -286,8 +302,9 @@ def _copy_mappings(node: Container) -> Container:
     return {key: _copy_mappings(value) if isinstance(value, dict) else value for key, value in node.items()}
 
 
-@contextmanager
-def _hydra() -> Iterator[None]:
+def _hydra() -> AbstractContextManager[object]:
     """Hydra started on the configuration folder."""
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        yield
+    if GlobalHydra.instance().is_initialized():
+        return nullcontext()
+    started: AbstractContextManager[object] = hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3")
+    return started
