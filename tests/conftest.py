@@ -19,9 +19,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
+from tests.parsed_once import parse_config_files_once
+
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+parse_config_files_once()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from wegeft.records.store import Record, read_record
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("testbed")]
 
 METHODS, SEEDS = ("wegeft", "lora", "dora", "red"), (42, 43, 44)
-SHORT = ("task=commonsense", "training.max_steps=3", "evaluation.limit=1", "task.listed_answers=false")
+SHORT = ("task=commonsense", "training.max_steps=3", "evaluation.limit=1")
 LAUNCHER = (
     "hydra/launcher=slurm",
     "hydra.launcher.array_parallelism=1",
