@@ -19,10 +19,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wegeft.methods.linear import compute_dtype
+from wegeft.methods.products import add_product, product, transposed_product
 
 if TYPE_CHECKING:
     from wegeft.methods.frozen import Frozen
@@ -59,7 +59,7 @@ class _Edit(torch.autograd.Function):
         ctx.scale = scale
         phis, psi_CI = _cast(x_NI, factors)
         codes = _codes(x_NI, phis, psi_CI, scale)
-        edited = (torch.addmm(x_NI, code_NR, phi_IR.T) for code_NR, phi_IR in zip(codes, phis, strict=True))
+        edited = (add_product(x_NI, code_NR, phi_IR) for code_NR, phi_IR in zip(codes, phis, strict=True))
         return (*edited, *(code_NR.contiguous() for code_NR in codes)) if with_codes else tuple(edited)
 
     @staticmethod
@@ -68,13 +68,15 @@ class _Edit(torch.autograd.Function):
         phis, psi_CI = _cast(x_NI, factors)
         codes = _codes(x_NI, phis, psi_CI, ctx.scale)
         grads, code_grads = grads[: len(phis)], grads[len(phis) :]
-        grad_phis = [g_NI.T @ code_NR for g_NI, code_NR in zip(grads, codes, strict=True)]
-        grad_codes = [g_NI @ phi_IR for g_NI, phi_IR in zip(grads, phis, strict=True)]
+        grad_phis = [transposed_product(g_NI, code_NR) for g_NI, code_NR in zip(grads, codes, strict=True)]
+        grad_codes = [product(g_NI, phi_IR.T) for g_NI, phi_IR in zip(grads, phis, strict=True)]
         for grad_NR, more_NR in zip(grad_codes, code_grads, strict=False):  # there may be none
             grad_NR.add_(more_NR)
         grad_code_NC = (torch.cat(grad_codes, dim=1) if len(grad_codes) > 1 else grad_codes[0]).mul_(ctx.scale)
-        grad_psis = (grad_code_NC.T @ x_NI).split([phi_IR.shape[1] for phi_IR in phis])
-        grad_x_NI = torch.addmm(sum(grads[1:], grads[0]), grad_code_NC, psi_CI) if ctx.needs_input_grad[0] else None
+        grad_psis = transposed_product(grad_code_NC, x_NI).split([phi_IR.shape[1] for phi_IR in phis])
+        grad_x_NI = None
+        if ctx.needs_input_grad[0]:
+            grad_x_NI = add_product(sum(grads[1:], grads[0]), grad_code_NC, psi_CI.T)
         grad_factors = (grad for pair in zip(grad_phis, grad_psis, strict=True) for grad in pair)
         return grad_x_NI, None, None, *(grad.to(f) for grad, f in zip(grad_factors, factors, strict=True))
 
@@ -87,7 +89,7 @@ def _cast(x_NI: Tensor, factors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor
 
 def _codes(x_NI: Tensor, phis: Sequence[Tensor], psi_CI: Tensor, scale: float) -> tuple[Tensor, ...]:
     """s·ψx of every pair, (N, R)."""
-    code_NC = F.linear(x_NI, psi_CI).mul_(scale)
+    code_NC = product(x_NI, psi_CI).mul_(scale)
     return torch.split(code_NC, [phi_IR.shape[1] for phi_IR in phis], dim=1)
 
 

@@ -5,8 +5,8 @@ wrapper only stands where the layer stood, asks the update for the output, and f
 
 How the dtypes meet, here and nowhere else: the frozen weight is never cast in a forward pass. The method's parameters
 (fp32 by default) are cast to the dtype of the activations, `cast_like`; of a scale near one, what it exceeds one by is
-cast. The products accumulate in fp32 inside the kernels, and `add_product` rounds once. Folding works in `wide_dtype`
-and rounds once to the weight's dtype.
+cast. The products accumulate in fp32 inside the kernels, and `add_product` of `wegeft.methods.products` rounds once.
+Folding works in `wide_dtype` and rounds once to the weight's dtype.
 
 Does not: know how a layer stores its weight (`wegeft.methods.frozen` does), or let two methods act on a layer at once.
 """
@@ -276,12 +276,6 @@ def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     """What `torch.autocast` would shorten on the device of ``x`` keeps its dtype within."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-
-
-def add_product(y_NO: Tensor, code_NR: Tensor, b_OR: Tensor) -> Tensor:
-    """Add code Bᵀ to y, of shapes (..., R), (O, R) and (..., O), in one kernel that rounds once."""
-    flat_NO, flat_NR = (t.reshape(-1, t.shape[-1]) for t in (y_NO, code_NR))
-    return torch.addmm(flat_NO, flat_NR, b_OR.T).view_as(y_NO)
 
 
 def scale_and_shift(y: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -18,13 +18,13 @@ from wegeft.methods.linear import (
     LinearMethodConfig,
     LowRankUpdate,
     Site,
-    add_product,
     cast_like,
     check_rank,
     uniform,
     wide_dtype,
     zeros,
 )
+from wegeft.methods.products import add_product, product
 
 
 class LoRAConfig(LinearMethodConfig):
@@ -71,7 +71,7 @@ class LoRAUpdate(LowRankUpdate):
     def forward(self, base: Frozen, x_NI: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         a_RI, b_OR = cast_like(x_NI, self.a_RI, self.b_OR)
-        code_NR = F.linear(F.dropout(x_NI, self.dropout, self.training), a_RI) * self.scale
+        code_NR = product(F.dropout(x_NI, self.dropout, self.training), a_RI) * self.scale
         return add_product(base(x_NI), code_NR, b_OR)
 
     def lora_factors(self, base: Frozen) -> tuple[Tensor, Tensor]:

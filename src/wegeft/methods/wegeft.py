@@ -52,13 +52,13 @@ from wegeft.methods.linear import (
     LinearMethodConfig,
     LowRankUpdate,
     Site,
-    add_product,
     cast_like,
     check_rank,
     uniform,
     wide_dtype,
     zeros,
 )
+from wegeft.methods.products import add_product, product, transposed_product
 from wegeft.methods.weight_dropout import dropped_product, is_sparse, kept_product
 from wegeft.schema import Strict
 
@@ -162,7 +162,7 @@ class WeGeFTUpdate(LowRankUpdate):
     def code(self, x_ND: Tensor) -> Tensor:
         """s·dropout(ψx), (..., R)."""
         (psi_RD,) = cast_like(x_ND, self.psi_RD)
-        return F.dropout(F.linear(x_ND, psi_RD), self.code_dropout, self.training) * self.scale
+        return F.dropout(product(x_ND, psi_RD), self.code_dropout, self.training) * self.scale
 
     def edit(self, x_ND: Tensor, code_NR: Tensor) -> Tensor:
         """(I + s·φψ) x for the code s·ψx, (..., D)."""
@@ -240,9 +240,9 @@ class InputUpdate(WeGeFTUpdate):
         if self.kept < 1:
             return self._finish(kept_product(weight_OI, self.phi_DR.to(weight_OI), self.weight_dropout) / self.kept)
         if self._products is None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._finish(weight_OI @ self.phi_DR.to(weight_OI))
+            return self._finish(product(weight_OI, self.phi_DR.to(weight_OI).T))
         if base not in self._products:
-            product_OR = weight_OI @ self.phi_DR.detach().to(weight_OI)
+            product_OR = product(weight_OI, self.phi_DR.detach().to(weight_OI).T)
             # In single precision, because the gradients of all passes add up in it.
             wide = torch.promote_types(weight_OI.dtype, torch.float32)
             self._products[base] = product_OR.to(wide).requires_grad_()
@@ -257,7 +257,7 @@ class InputUpdate(WeGeFTUpdate):
             for base, product_OR in (self._products or {}).items():
                 if product_OR.grad is not None:
                     weight_OI = base.weight
-                    grad_IR = (weight_OI.T @ product_OR.grad.to(weight_OI)).to(self.phi_DR.dtype)
+                    grad_IR = transposed_product(weight_OI, product_OR.grad.to(weight_OI)).to(self.phi_DR.dtype)
                     self.phi_DR.grad = grad_IR if self.phi_DR.grad is None else self.phi_DR.grad + grad_IR
         finally:
             self._passes, self._products = 1, None

@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor
 
+from wegeft.methods.products import add_product
+
 # Entries of W whose mask is alive at a time: large enough for calls to cost little, small enough for a cache.
 _BLOCK = 1 << 21
 
@@ -64,7 +66,7 @@ def _forward(weight_OI: Tensor, phi_IR: Tensor, p: float, kept: bool) -> tuple[T
             torch.mm(block_OI, phi_IR, out=b_OR[rows])
         return b_OR, seed
     dropped_OR = _SparseMask(weight_OI, int(seed.item()), p).product(phi_IR)
-    return torch.addmm(dropped_OR, weight_OI, phi_IR, beta=-1) if kept else dropped_OR, seed
+    return add_product(-dropped_OR, weight_OI, phi_IR.detach().T) if kept else dropped_OR, seed
 
 
 @_forward.register_fake
@@ -82,7 +84,7 @@ def _backward(weight_OI: Tensor, grad_OR: Tensor, seed: Tensor, p: float, kept: 
             grad_IR += block_OI.T @ grad_OR[rows]
         return grad_IR.to(weight_OI.dtype)
     dropped_IR = _SparseMask(weight_OI, int(seed.item()), p).transposed_product(grad_OR)
-    return torch.addmm(dropped_IR, weight_OI.T, grad_OR, beta=-1) if kept else dropped_IR
+    return add_product(-dropped_IR.T, grad_OR.T, weight_OI.T).T if kept else dropped_IR
 
 
 @_backward.register_fake
