@@ -1,8 +1,9 @@
-"""The thin products of WeGeFT and LoRA at a 7B layer's sizes: `wegeft.methods.products` against torch's own kernels.
+"""`wegeft.products` against torch's own kernels: the thin products of a method, and whole steps of a backbone.
 
-``python -m benchmarks.bench_products`` times, in turns, what a training step of one layer computes besides the frozen
-layer's own products: the code ψx, the product that adds it, and their backward pass, in fp32 on the CPU. Beside them
-stands the frozen product itself by either. Writes benchmarks/products.json; nothing asserts these figures.
+``python -m benchmarks.bench_products`` times, in turns, what a training step of one Llama 2 7B layer computes besides
+the frozen layer's own products (the code, the product that adds it, their backward pass, fp32, on the CPU), then steps
+and evaluation passes of backbones adapted with WeGeFT whose linear layers multiply by either kernel. Writes
+benchmarks/products.json; nothing asserts these figures.
 """
 
 import argparse
@@ -10,20 +11,28 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
+from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from benchmarks.conditions import conditions
-from wegeft.methods import products
-from wegeft.methods.products import add_product, product
+from wegeft import models, products
+from wegeft.cli import CONFIG_FOLDER, to_run_config
+from wegeft.efficiency.measure import measure, prepare
+from wegeft.efficiency.mode import shortened
+from wegeft.methods import build_method
+from wegeft.products import ONEDNN, TORCH, add_product, product, speed_up
 
 RESULT = Path(__file__).with_name("products.json")
 SIZES = {"q": (4096, 4096), "up": (4096, 11008), "down": (11008, 4096)}
 """Widths (I, O) of layers of Llama 2 7B."""
+BACKBONES = {"mini_llama": ("scale=mini", None), "smollm2_135m": ("scale=small", None), "llama2_7b": ("scale=paper", 1)}
+"""The scale that each is for, and how many of its layers are kept."""
 NEVER = 1 << 62
 
 
@@ -40,19 +49,21 @@ def main() -> None:
         for name, (d_in, d_out) in SIZES.items()
         for what, work in works(options.tokens, d_in, d_out).items()
     }
-    report = {"tokens": options.tokens, "cases": cases, **circumstances}
+    steps = {name: step_ratios(name, options.tokens, options.rounds) for name in BACKBONES}
+    report = {"tokens": options.tokens, "products": cases, "backbones": steps, **circumstances}
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
     for name, case in cases.items():
         print(f"{name}: torch's own takes {case['ratio']:.2f} times as long")
+    for name, case in steps.items():
+        print(f"{name}: {case['step_ratio']:.2f} times as long a step, {case['evaluation_ratio']:.2f} an evaluation")
 
 
 def works(tokens: int, d_in: int, d_out: int) -> dict[str, Callable[[], object]]:
     """What is timed for one layer."""
-    x_NI, y_NO, weight_OI = torch.randn(tokens, d_in), torch.randn(tokens, d_out), torch.randn(d_out, d_in)
+    x_NI, y_NO = torch.randn(tokens, d_in), torch.randn(tokens, d_out)
     return {
         "wegeft r=64": thin_step(x_NI, x_NI, 64),
         "lora r=16": thin_step(x_NI, y_NO, 16),
-        "frozen": lambda: product(x_NI, weight_OI),
     }
 
 
@@ -82,6 +93,28 @@ def compare(work: Callable[[], object], rounds: int) -> dict[str, Any]:
     return {
         "seconds": timed,
         "ratio": statistics.median(timed["torch"]) / statistics.median(timed["ours"]),
+    }
+
+
+def step_ratios(name: str, tokens: int, rounds: int) -> dict[str, Any]:
+    """Seconds of training steps and of evaluation passes by either kernel, in turns, and the ratios of the medians."""
+    scale, layers = BACKBONES[name]
+    words = [scale, f"model={name}", "model.weights=random", "model.dtype=float32", "method.weight_dropout=0"]
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        config = to_run_config(compose("config", overrides=[*words, "protocol=clean"]))
+    backbone = models.load_unread(shortened(config.model, layers), torch.device("cpu"))
+    rivals = {
+        kernel: prepare(backbone.model, partial(build_method, config.method), (), 0) for kernel in (TORCH, ONEDNN)
+    }
+    speed_up(rivals[ONEDNN].model)
+    figures = measure(rivals, models.probe(backbone, tokens), rounds, torch.device("cpu"))
+    theirs, ours = figures[TORCH], figures[ONEDNN]
+    return {
+        "layers": layers,
+        "step_seconds": {kernel: found.step_seconds for kernel, found in figures.items()},
+        "step_ratio": theirs.step / ours.step,
+        "evaluation_seconds": {kernel: found.evaluation_seconds for kernel, found in figures.items()},
+        "evaluation_ratio": statistics.median(theirs.evaluation_seconds) / statistics.median(ours.evaluation_seconds),
     }
 
 

@@ -125,10 +125,15 @@ class TrainingConfig(Strict):
 
 
 class RuntimeConfig(Strict):
-    """What may differ between two machines without changing a result."""
+    """What may differ between two machines without changing a result.
+
+    ``linear_kernel`` says who multiplies in the backbone's linear layers: torch's choice, or the faster one by
+    `wegeft.products`. Records from before it had the first.
+    """
 
     device: Literal["auto", "cpu", "cuda"]
     threads: int | None = Field(ge=1)
+    linear_kernel: Literal["auto", "torch"] = "torch"
     distributed: Literal["ddp", "fsdp"]
     stall_minutes: float | None = Field(gt=0)
 

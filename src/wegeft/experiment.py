@@ -28,6 +28,7 @@ from wegeft.methods import build_method
 from wegeft.methods.base import Method
 from wegeft.models.quantised import check_library, quantisable
 from wegeft.planning.estimate import work_of
+from wegeft.products import IS_FASTER, ONEDNN, TORCH, speed_up
 from wegeft.records.assemble import assemble, evaluated_again, parameters
 from wegeft.records.identity import digest, run_id
 from wegeft.records.provenance import collect_provenance, own_command
@@ -284,7 +285,7 @@ def _adapted(config: RunConfig) -> tuple[Method, dict[str, Any]]:
         )
     spread = config.runtime.distributed == "fsdp" and current().size > 1
     torch.manual_seed(config.seed)
-    backbone = models.load(config.model, torch.device("cpu") if spread else device)
+    backbone = load_backbone(config, torch.device("cpu") if spread else device)
     backbone_parameters = models.count_parameters(backbone.model)
     method = build_method(config.method)
     method.attach(backbone.model, config.model.head_modules)
@@ -292,6 +293,21 @@ def _adapted(config: RunConfig) -> tuple[Method, dict[str, Any]]:
     if spread:
         shard(backbone.model, device)
     return method, counts
+
+
+def load_backbone(config: RunConfig, device: torch.device) -> models.Backbone:
+    """The backbone with its weights on ``device``, whose linear layers multiply as ``runtime.linear_kernel`` says."""
+    backbone = models.load(config.model, device)
+    set_linear_kernel(backbone.model, config, device)
+    return backbone
+
+
+def set_linear_kernel(model: torch.nn.Module, config: RunConfig, device: torch.device) -> str:
+    """Let the linear layers of ``model`` multiply as ``runtime.linear_kernel`` says; by whom: torch or onednn."""
+    if config.runtime.linear_kernel == "torch" or device.type != "cpu" or not IS_FASTER:
+        return TORCH
+    speed_up(model)
+    return ONEDNN
 
 
 def _has_bfloat16() -> bool:

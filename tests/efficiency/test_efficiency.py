@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from wegeft import experiment
 from wegeft.cli import main
 from wegeft.efficiency import mode
 from wegeft.efficiency.figures import COMPILED
@@ -56,6 +58,30 @@ def test_every_contestant_is_measured(folder: Path) -> None:
     assert report.contestants[WEGEFT].trainable == report.contestants[OFFICIAL].trainable
     assert report.contestants[WEGEFT].adapter_bytes == 4 * report.contestants[WEGEFT].trainable
     assert report.contestants["frozen"].trainable == 0
+
+
+def test_costs_over_another_kernel_stand_in_a_report_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "IS_FASTER", True)
+    words = (*TINY, "runtime.linear_kernel=auto", f"efficiency.folder={tmp_path}", f"output_dir={tmp_path}/runs")
+    monkeypatch.setattr(sys, "argv", ["run.py", *words, 'efficiency.only=["red"]'])
+    main()
+    report = read_report(tmp_path / "llama2_7b_1_layers_6_tokens_float32_cpu_onednn.json")
+    assert report.linear_kernel == "onednn"
+    (table,), _ = step_tables(tmp_path)
+    assert "Linear layers of the backbone: by onednn" in table.about
+
+
+def test_no_tokenizer_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("costs need no text")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", asked)
+    words = (*TINY, f"efficiency.folder={tmp_path}", f"output_dir={tmp_path}/runs", 'efficiency.only=["red"]')
+    monkeypatch.setattr(sys, "argv", ["run.py", *words])
+    main()
+    assert list(tmp_path.glob("*.json"))
 
 
 def test_operations_are_those_of_the_frozen_backbone(folder: Path) -> None:

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from wegeft import models
 from wegeft.clusters.maps import Maps, cluster_maps, heat, share_inside
 from wegeft.clusters.page import Shown, percent, render
 from wegeft.clusters.scores import Layer, Localisation, layer_score
 from wegeft.clusters.sheet import contact_sheet
 from wegeft.config import RunConfig
 from wegeft.errors import UserError
-from wegeft.experiment import check_adapter, check_fit, choose_device, run_folder
+from wegeft.experiment import check_adapter, check_fit, choose_device, load_backbone, run_folder
 from wegeft.files import write_atomically
 from wegeft.methods import build_method
 from wegeft.methods.base import Method
@@ -107,7 +106,7 @@ def _trained(config: RunConfig, adapter: Path) -> Method:
     """The method of the run, attached and loaded from the file ``adapter``."""
     device = choose_device(config)
     torch.manual_seed(config.seed)  # random weights, where the backbone has no others, are those of the run
-    backbone = models.load(config.model, device)
+    backbone = load_backbone(config, device)
     method = build_method(config.method)
     method.attach(backbone.model, config.model.head_modules)
     adapter_file.load(method, adapter)

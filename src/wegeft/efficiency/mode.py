@@ -21,7 +21,7 @@ from wegeft.efficiency.figures import COMPILED
 from wegeft.efficiency.measure import measure, model_flops, peak_flops, prepare
 from wegeft.efficiency.report import Report, write_report
 from wegeft.errors import UserError
-from wegeft.experiment import choose_device
+from wegeft.experiment import choose_device, set_linear_kernel
 from wegeft.files import check_writable
 from wegeft.methods import build_method
 from wegeft.records.provenance import collect_provenance
@@ -86,7 +86,8 @@ def _measured(config: RunConfig, wanted: EfficiencyConfig, model: ModelConfig, n
     load = os.getloadavg()[0]
     device = choose_device(config)
     torch.manual_seed(config.seed)
-    backbone = models.load(model, device)
+    backbone = models.load_unread(model, device)
+    linear_kernel = set_linear_kernel(backbone.model, config, device)
     probe = models.probe(backbone, wanted.tokens)
     heads: Sequence[str] = model.head_modules
     entered = [(name, name, False) for name in nodes] + [(f"{name}{COMPILED}", name, True) for name in wanted.compiled]
@@ -106,6 +107,7 @@ def _measured(config: RunConfig, wanted: EfficiencyConfig, model: ModelConfig, n
         tokens=wanted.tokens,
         dtype=model.dtype,
         device=device.type,
+        linear_kernel=linear_kernel,
         load=load,
         model_flops=model_flops(rivals[wanted.floor], probe),
         peak_flops=max(before, peak()),  # what else the machine does at one of the two makes it look slow

@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 from wegeft.efficiency.figures import COMPILED, Figures
 from wegeft.errors import UserError
 from wegeft.files import write_atomically
+from wegeft.products import TORCH
 from wegeft.schema import Strict, validate
 
 
@@ -29,6 +30,7 @@ class Report(Strict):
         layers: how many were kept; None means all.
         tokens: positions of the batch.
         dtype, device: of the backbone.
+        linear_kernel: who multiplied in its linear layers, see `wegeft.products`.
         load: the machine's load average before the first step; figures of a busy machine deserve no trust.
         model_flops: operations of one step of the floor.
         peak_flops: operations per second of one large matrix product in the same precision; the better of two times.
@@ -45,6 +47,7 @@ class Report(Strict):
     tokens: int
     dtype: str
     device: str
+    linear_kernel: str = TORCH
     load: float
     model_flops: int
     peak_flops: float
@@ -59,7 +62,8 @@ class Report(Strict):
         """Stem of the file; a later measurement of the same thing replaces it."""
         layers = "all" if self.layers is None else self.layers
         compiled = "_compiled" if any(name.endswith(COMPILED) for name in self.contestants) else ""
-        return f"{self.model}_{layers}_layers_{self.tokens}_tokens_{self.dtype}_{self.device}{compiled}"
+        kernel = "" if self.linear_kernel == TORCH else f"_{self.linear_kernel}"
+        return f"{self.model}_{layers}_layers_{self.tokens}_tokens_{self.dtype}_{self.device}{kernel}{compiled}"
 
 
 def write_report(report: Report, folder: Path) -> Path:

@@ -23,7 +23,7 @@ from wegeft.methods.linear import (
     zeros,
 )
 from wegeft.methods.lora import LoRAConfig
-from wegeft.methods.products import add_product, product
+from wegeft.products import add_product, product
 
 
 class DoRAUpdate(LinearUpdate):

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wegeft import products
 from wegeft.models.quantised import dequantised, is_quantised, with_input_gradient
 
 FUSED = ("qkv", "c_attn")
@@ -51,7 +52,12 @@ class Frozen:
 
     def product(self, x_NI: Tensor) -> Tensor:
         """W x without the bias, (..., O)."""
-        return F.linear(x_NI, self.weight)
+        return self.linear(x_NI, self.weight, None)
+
+    def linear(self, x_NI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        """The product by the kernel of the layer, with a weight and a bias of its own."""
+        by = products.product if isinstance(self.layer, products.Linear) else F.linear
+        return by(x_NI, weight_OI, bias_O)
 
     @property
     def weight(self) -> Tensor:
@@ -135,7 +141,7 @@ class Rows(Frozen):
 
     def __call__(self, x_NI: Tensor) -> Tensor:
         """W x + b, (..., O)."""
-        return F.linear(x_NI, self.weight, self.bias)
+        return self.linear(x_NI, self.weight, self.bias)
 
     @property
     def weight(self) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from wegeft.methods.linear import compute_dtype
-from wegeft.methods.products import add_product, product, transposed_product
+from wegeft.products import add_product, product, transposed_product
 
 if TYPE_CHECKING:
     from wegeft.methods.frozen import Frozen

@@ -24,7 +24,7 @@ from wegeft.methods.linear import (
     wide_dtype,
     zeros,
 )
-from wegeft.methods.products import add_product, product
+from wegeft.products import add_product, product
 
 
 class LoRAConfig(LinearMethodConfig):

@@ -58,8 +58,8 @@ from wegeft.methods.linear import (
     wide_dtype,
     zeros,
 )
-from wegeft.methods.products import add_product, product, transposed_product
 from wegeft.methods.weight_dropout import dropped_product, is_sparse, kept_product
+from wegeft.products import add_product, product, transposed_product
 from wegeft.schema import Strict
 
 Scheme = Literal["per_type", "all", "equal_width", "per_layer"]

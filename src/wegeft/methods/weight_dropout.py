@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor
 
-from wegeft.methods.products import add_product
+from wegeft.products import add_product
 
 # Entries of W whose mask is alive at a time: large enough for calls to cost little, small enough for a cache.
 _BLOCK = 1 << 21

@@ -9,7 +9,7 @@ Does not: adapt, train or evaluate anything.
 """
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wegeft.config import ModelConfig
@@ -64,19 +64,24 @@ def load(config: ModelConfig, device: "torch.device") -> Backbone:
     ``weights=random`` draws them from torch's global generator, so seed it first.
 
     Raises:
-        UserError: the weights cannot be had; the sentence says what was looked for.
+        UserError: the weights or the tokenizer cannot be had; the sentence says what was looked for.
     """
+    backbone = load_unread(config, device)
+    return replace(backbone, processor=_family(config).processor(config, backbone.model))
+
+
+def load_unread(config: ModelConfig, device: "torch.device") -> Backbone:
+    """:func:`load` without what turns examples into inputs, which measurements of cost do not need."""
     if config.quantise is None:
-        model, processor = _family(config).load(config, device)
-        return Backbone(model, processor, config)
+        return Backbone(_family(config).load(config, device), None, config)
     import torch
 
     from wegeft.models.quantised import quantise
 
     # By way of the host's memory, so that the device never holds the unquantised weights.
-    model, processor = _family(config).load(config, torch.device("cpu"))
+    model = _family(config).load(config, torch.device("cpu"))
     quantise(model, config, device)
-    return Backbone(model, processor, config)
+    return Backbone(model, None, config)
 
 
 def content_hashes(config: ModelConfig) -> dict[str, str]:

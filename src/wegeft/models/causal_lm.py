@@ -23,11 +23,8 @@ def skeleton(config: ModelConfig) -> "PreTrainedModel":
         return _from_architecture(config)
 
 
-def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
-    """Model in ``config.dtype`` on ``device`` and its tokenizer.
-
-    The tokenizer is None only for ``weights=random`` without a ``source`` to read one from: such a model is for cost
-    measurements, which need no text.
+def load(config: ModelConfig, device: torch.device) -> "PreTrainedModel":
+    """Model in ``config.dtype`` on ``device``.
 
     Raises:
         UserError: the source cannot be had, is damaged, or lacks weights, which would be filled with random ones.
@@ -44,11 +41,16 @@ def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, P
                 f"model.source={config.source} lacks {len(missing)} of the model's weights, {missing[0]} first; "
                 "model.weights=random trains one without any."
             )
-    return model.to(device).eval(), tokenizer(config)
+    loaded: PreTrainedModel = model.to(device).eval()
+    return loaded
 
 
 def processor(config: ModelConfig, model: torch.nn.Module) -> "PreTrainedTokenizerBase | None":
-    """The tokenizer; see :func:`load`."""
+    """The tokenizer.
+
+    It is None only for ``weights=random`` without a ``source`` to read one from: such a model is for cost measurements,
+    which need no text.
+    """
     del model
     return tokenizer(config)
 

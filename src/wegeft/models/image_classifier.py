@@ -49,12 +49,12 @@ def skeleton(config: ModelConfig) -> nn.Module:
         return _build(config)
 
 
-def load(config: ModelConfig, device: torch.device) -> tuple[nn.Module, ImageInput]:
-    """Model in ``config.dtype`` on ``device``, and what it takes as input."""
+def load(config: ModelConfig, device: torch.device) -> nn.Module:
+    """Model in ``config.dtype`` on ``device``."""
     model = _build(config)
     if config.weights == "pretrained":
         _fill(model, _file_of(config, WEIGHTS), config)
-    return model.to(device, getattr(torch, config.dtype)).eval(), processor(config, model)
+    return model.to(device, getattr(torch, config.dtype)).eval()
 
 
 def processor(config: ModelConfig, model: nn.Module) -> ImageInput:

@@ -26,20 +26,17 @@ def skeleton(config: ModelConfig) -> "PreTrainedModel":
         return _from_architecture(config)
 
 
-def load(config: ModelConfig, device: torch.device) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase | None]":
-    """Model in ``config.dtype`` on ``device`` and its tokenizer.
-
-    The head is drawn from torch's global generator, so seed it first. The tokenizer is None only for ``weights=random``
-    without a ``source`` to read one from.
-    """
+def load(config: ModelConfig, device: torch.device) -> "PreTrainedModel":
+    """Model in ``config.dtype`` on ``device``; its head is drawn from torch's global generator, so seed that first."""
     dtype = getattr(torch, config.dtype)
     # transformers' annotation of ``to`` is not that of a module.
     model: Any = _from_architecture(config).to(dtype) if config.weights == "random" else _from_weights(config, dtype)
-    return model.to(device).eval(), processor(config, model)
+    loaded: PreTrainedModel = model.to(device).eval()
+    return loaded
 
 
 def processor(config: ModelConfig, model: Any) -> "PreTrainedTokenizerBase | None":
-    """The tokenizer, see :func:`load`; ``model`` is told by which id it pads.
+    """The tokenizer, as of `wegeft.models.causal_lm.processor`; ``model`` is told by which id it pads.
 
     Classifiers without an attention to both sides read the last token, which they find by the id of padding.
     """

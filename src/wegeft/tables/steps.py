@@ -16,6 +16,7 @@ from scipy.stats import bootstrap
 from wegeft.efficiency.figures import COMPILED, Figures
 from wegeft.efficiency.report import Report, read_report
 from wegeft.errors import UserError
+from wegeft.products import TORCH
 from wegeft.records.store import Problem
 from wegeft.tables.table import Block, Cell, Heading, Row, Table
 
@@ -70,6 +71,7 @@ def step_table(report: Report) -> Table:
         about=(
             f"Scale: {report.scale}",
             f"Backbone: {report.model}, {depth}, weights: {report.weights}",
+            *([] if report.linear_kernel == TORCH else [f"Linear layers of the backbone: by {report.linear_kernel}"]),
             f"Hardware: {where}; load before: {report.load:.2f}",
         ),
         headings=(*HEADINGS, *(COMPILED_HEADINGS if compiled else ())),

@@ -1,4 +1,4 @@
-"""Large thin products go to oneDNN, and give what torch's own give, gradients and counted operations included."""
+"""Large products go to oneDNN, and give what torch's own give, gradients and counted operations included."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,9 +10,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.methods.tiny import METHODS, attach, loss, method_from_yaml, perturb, skip_untrained, tiny_llama
-from wegeft.methods import products
-from wegeft.methods.products import LARGE, add_product, product, transposed_product
+from tests.composing import run_config
+from tests.methods.tiny import (
+    CASES,
+    attach,
+    loss,
+    method_from_yaml,
+    perturb,
+    skip_untrained,
+    tiny_backbone,
+)
+from wegeft import experiment, products
+from wegeft.products import LARGE, Linear, add_product, product, speed_up, transposed_product
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -50,7 +59,8 @@ def leaf(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _on_any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "IS_FASTER", True)
     torch.manual_seed(0)
 
 
@@ -79,6 +89,10 @@ def test_product_and_gradients_are_those_of_the_formula() -> None:
 def test_product_takes_any_leading_shape_and_strides() -> None:
     assert_as_in_double(lambda x, w: product(x, w.T), lambda x, w: x @ w, leaf(4, N // 4, K), leaf(K, M))
     assert_as_in_double(lambda x, w: product(x.T, w), lambda x, w: x.T @ w.T, leaf(K, N), leaf(M, K))
+
+
+def test_bias_and_its_gradient_are_those_of_the_formula() -> None:
+    assert_as_in_double(product, lambda x, w, b: x @ w.T + b, leaf(2, N // 2, K), leaf(M, K), leaf(M))
 
 
 def test_sum_and_gradients_are_those_of_the_formula_and_the_summand_stays() -> None:
@@ -111,6 +125,25 @@ def test_small_products_other_dtypes_and_autocast_keep_torchs_own_kernels() -> N
         assert product(x, w).dtype == torch.bfloat16
 
 
+def test_nothing_changes_where_torchs_own_kernels_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "IS_FASTER", False)
+    x, w = leaf(N, K), leaf(M, K)
+    assert calls(lambda: product(x, w).sum().backward())["onednn"] == 0
+
+
+def test_input_of_a_frozen_weight_is_not_kept_for_the_backward_pass() -> None:
+    kept: list[Tensor] = []
+    w, x = torch.randn(M, K), leaf(N, K)
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        product(x, w)
+    assert [t.data_ptr() for t in kept] == [w.data_ptr()]
+
+
 def test_operations_are_counted_alike() -> None:
     x, w, y = torch.randn(N, K), torch.randn(M, K), torch.randn(N, M)
     works: list[Callable[[], object]] = [
@@ -124,12 +157,17 @@ def test_operations_are_counted_alike() -> None:
         assert counter.get_total_flops() == 2 * N * K * M
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_step_of_every_method_is_the_same_by_either_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", [nn.Linear, Linear])
+@pytest.mark.parametrize(("name", "family"), CASES)
+def test_a_step_of_every_method_is_the_same_by_either_kernel(
+    name: str, family: str, by: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def step(large: int) -> tuple[Tensor, dict[str, Tensor], int]:
         monkeypatch.setattr(products, "LARGE", large)
-        backbone = tiny_llama()
-        method = attach(method_from_yaml(name), backbone)
+        backbone = tiny_backbone(family)
+        if by is Linear:
+            speed_up(backbone)
+        method = attach(method_from_yaml(name, family=family), backbone)
         skip_untrained(method)
         perturb(method)
         found: list[Tensor] = []
@@ -141,7 +179,7 @@ def test_a_step_of_every_method_is_the_same_by_either_kernel(name: str, monkeypa
     expected, theirs, none = step(1 << 40)
     ours_loss, ours, some = step(1)
     assert none == 0
-    assert some > 0 or name not in THIN
+    assert some > 0 or (by is nn.Linear and name not in THIN)
     torch.testing.assert_close(ours_loss, expected)
     assert ours.keys() == theirs.keys()
     for key, grad in ours.items():
@@ -152,3 +190,40 @@ def _stepped(backbone: nn.Module) -> Tensor:
     value = loss(backbone)
     value.backward()
     return value.detach()
+
+
+def test_speeding_up_changes_plain_linear_layers_alone_and_no_parameter() -> None:
+    class Other(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(4, 5, bias=False)), Other(5, 2))
+    before = model.state_dict(keep_vars=True)
+    speed_up(model)
+    assert [type(module) for module in model.modules()] == [nn.Sequential, Linear, nn.Sequential, Linear, Other]
+    assert before.keys() == model.state_dict().keys()
+    assert all(tensor is before[key] for key, tensor in model.state_dict(keep_vars=True).items())
+
+
+@pytest.mark.parametrize(
+    ("key", "faster", "device", "kernel", "layer"),
+    [
+        ("auto", True, "cpu", "onednn", Linear),
+        ("auto", False, "cpu", "torch", nn.Linear),
+        ("auto", True, "cuda", "torch", nn.Linear),
+        ("torch", True, "cpu", "torch", nn.Linear),
+    ],
+)
+def test_who_multiplies_in_the_backbone_is_what_the_key_and_the_machine_say(
+    key: str, faster: bool, device: str, kernel: str, layer: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "IS_FASTER", faster)
+    model = nn.Sequential(nn.Linear(2, 2))
+    config = run_config(f"runtime.linear_kernel={key}")
+    assert experiment.set_linear_kernel(model, config, torch.device(device)) == kernel
+    assert type(model[0]) is layer
+
+
+def test_a_run_loads_its_backbone_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "IS_FASTER", True)
+    backbone = experiment.load_backbone(run_config(), torch.device("cpu"))
+    assert {type(module) for module in backbone.model.modules() if isinstance(module, nn.Linear)} == {Linear}
