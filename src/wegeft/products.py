@@ -61,7 +61,7 @@ def product(x_NK: Tensor, w_MK: Tensor, b_M: Tensor | None = None) -> Tensor:
 
 
 def add_product(y_NM: Tensor, x_NK: Tensor, w_MK: Tensor) -> Tensor:
-    """Y + X Wᵀ, differentiable, in one kernel that rounds once: of shapes (..., M), (..., K) and (M, K)."""
+    """Y + X Wᵀ, differentiable: of shapes (..., M), (..., K) and (M, K); of dtypes short of fp32 it is rounded once."""
     if _by_onednn(x_NK, w_MK):
         return _apply(x_NK, w_MK, y_NM=y_NM)
     flat_NM, flat_NK = (t.reshape(-1, t.shape[-1]) for t in (y_NM, x_NK))
@@ -98,7 +98,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x_NK: Tensor, w_MK: Tensor, y_NM: Tensor | None, b_M: Tensor | None) -> Tensor:
         _, needs_w, *_ = ctx.needs_input_grad
         ctx.save_for_backward(x_NK if needs_w else None, w_MK)
-        return _onednn(x_NK, w_MK, y_NM, b_M)
+        made_NM = _onednn(x_NK, w_MK, b_M)
+        return made_NM if y_NM is None else made_NM.add_(y_NM)  # faster than oneDNN's own sum
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -118,13 +119,9 @@ def _transposed(a_NK: Tensor, b_NM: Tensor) -> Tensor:
     return _onednn(a_NK.T, b_NM.T) if a_NK.shape[1] < b_NM.shape[1] else _onednn(b_NM.T, a_NK.T).T
 
 
-def _onednn(x_NK: Tensor, w_MK: Tensor, y_NM: Tensor | None = None, b_M: Tensor | None = None) -> Tensor:
+def _onednn(x_NK: Tensor, w_MK: Tensor, b_M: Tensor | None = None) -> Tensor:
     """The operator that the compiler puts in the place of a linear layer; torch offers no other way to oneDNN here."""
-    made_NM: Tensor
-    if y_NM is None:
-        made_NM = torch.ops.mkldnn._linear_pointwise(x_NK, w_MK, b_M, "none", [], "")
-    else:
-        made_NM = torch.ops.mkldnn._linear_pointwise.binary(x_NK, y_NM, w_MK, b_M, "add")
+    made_NM: Tensor = torch.ops.mkldnn._linear_pointwise(x_NK, w_MK, b_M, "none", [], "")
     return made_NM
 
 

@@ -12,6 +12,7 @@ Does not: reproduce the mask of the official code, which no seed could (another 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -160,16 +161,26 @@ def _in_threads(compute: Callable[[int], Tensor], count: int) -> Iterator[Tensor
     """``compute(0)`` to ``compute(count - 1)`` in this order, on as many threads as torch may use.
 
     Most of what is done to find dropped entries runs on one thread, so that several blocks at a time keep all busy.
+    Until the last is taken torch has one thread here as well: OpenMP's, once woken, spin on those processors.
     """
     threads = torch.get_num_threads()
     if min(threads, count) == 1:
         yield from map(compute, range(count))
         return
+    torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(min(threads, count), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(compute, range(count))
+        yield from _pool(threads).map(compute, range(count))
     finally:
-        torch.set_num_threads(threads)  # what a thread sets is also what threads started later begin with
+        torch.set_num_threads(threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads to which torch gives no further ones."""
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads
 
 
 def _product(entries: Entries, phi_IR: Tensor) -> Tensor:
