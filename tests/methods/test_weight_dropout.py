@@ -1,7 +1,10 @@
 """Products with the kept and the dropped entries of a frozen weight: the mask, its mean, its gradient."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,3 +222,32 @@ def test_as_many_threads_as_before_are_used_afterwards() -> None:
     masked(dropped_product, weight_OI, P, seed=4)
     with ThreadPoolExecutor(1) as later:
         assert [torch.get_num_threads(), later.submit(torch.get_num_threads).result()] == [3, 3]
+
+
+def test_a_forked_child_has_threads_of_its_own(tmp_path: Path) -> None:
+    script = tmp_path / "forks.py"
+    script.write_text(FORKS)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+FORKS = """
+import os, signal
+import torch
+from wegeft.methods.weight_dropout import dropped_product
+
+torch.set_num_threads(2)
+weight_OI, phi_IR = torch.ones(9000, 600), torch.ones(600, 3)  # three blocks
+
+def drop():
+    torch.manual_seed(4)
+    return dropped_product(weight_OI, phi_IR, 0.1)
+
+expected = drop()
+child = os.fork()
+if not child:
+    signal.alarm(30)  # ends a child that waits for threads which it does not have
+    torch.set_num_threads(2)
+    os._exit(0 if torch.equal(drop(), expected) else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
