@@ -1,8 +1,8 @@
 """Products X Wᵀ by the fastest kernel that torch has for them.
 
-On a CPU torch gives products in bf16 to oneDNN, but those in fp32 to MKL, which leaves half of a processor idle that is
-not Intel's. There, large ones in fp32 go to oneDNN as well: they are as exact, and only add up in another order. Small
-ones, other dtypes, devices and processors, autocast and the compiler keep torch's own choice.
+On a CPU torch gives products in bf16 to oneDNN, but those in fp32 to MKL, which takes twice as long on AMD's (other
+makers than Intel are taken to fare alike). There, large ones in fp32 go to oneDNN as well: they are as exact, and only
+add up in another order. Small ones, other dtypes, devices and processors, autocast and the compiler keep torch's.
 
 Methods compute their thin products so, and `speed_up` lets the linear layers of a backbone. Measured by
 ``benchmarks/bench_products.py``.
@@ -31,7 +31,7 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 def _is_intel() -> bool:
     listing = Path("/proc/cpuinfo")
-    return "GenuineIntel" in (listing.read_text() if listing.is_file() else platform.processor())
+    return "GenuineIntel" in (listing.read_text(encoding="utf-8") if listing.is_file() else platform.processor())
 
 
 IS_FASTER = _HAS_ONEDNN and torch.backends.mkl.is_available() and not _is_intel()
