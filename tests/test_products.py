@@ -131,6 +131,22 @@ def test_nothing_changes_where_torchs_own_kernels_are_faster(monkeypatch: pytest
     assert calls(lambda: product(x, w).sum().backward())["onednn"] == 0
 
 
+def test_compiled_code_serves_small_and_large_products_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "LARGE", 8 * 4 * 3)
+    compilations: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, example_inputs: list[Tensor]) -> Callable[..., Any]:
+        compilations.append(example_inputs)
+        return graph.forward
+
+    compiled = torch.compile(product, backend=backend, dynamic=True, fullgraph=True)
+    w = torch.randn(3, 4)
+    for rows in (5, 50):
+        x = torch.randn(rows, 4)
+        torch.testing.assert_close(compiled(x, w), x @ w.T)
+    assert len(compilations) == 1
+
+
 def test_input_of_a_frozen_weight_is_not_kept_for_the_backward_pass() -> None:
     kept: list[Tensor] = []
     w, x = torch.randn(M, K), leaf(N, K)

@@ -76,11 +76,11 @@ def transposed_product(a_NK: Tensor, b_NM: Tensor) -> Tensor:
 def _by_onednn(x_NK: Tensor, w_MK: Tensor) -> bool:
     return (
         IS_FASTER
+        and not torch.compiler.is_compiling()  # first: what is compiled shall not depend on sizes
         and x_NK.dtype == w_MK.dtype == torch.float32
         and x_NK.device.type == "cpu"
         and x_NK.numel() * w_MK.shape[0] >= LARGE
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 
