@@ -30,6 +30,9 @@ Probe = Callable[[nn.Module], Tensor]
 Memory = tuple[int, int | None, int | None]
 """Kept for the backward pass; allocated and reserved at the peak, on a GPU."""
 
+Multiply = Callable[[Tensor, Tensor], Tensor]
+"""A matrix product."""
+
 VERSIONS = 8
 """Of its code that the compiler may make for one contestant."""
 
@@ -127,10 +130,10 @@ def model_flops(rival: Rival, probe: Probe) -> int:
     return int(counter.get_total_flops())
 
 
-def peak_flops(dtype: torch.dtype, device: torch.device, size: int) -> float:
-    """Operations per second of a square matrix product of side ``size``: what this machine can do at best."""
+def peak_flops(dtype: torch.dtype, device: torch.device, size: int, multiply: Multiply) -> float:
+    """Operations per second of a square product of side ``size`` by ``multiply``: what this machine can do at best."""
     a_DD = torch.ones(size, size, dtype=dtype, device=device)
-    seconds = min(_timed(lambda: torch.mm(a_DD, a_DD), device) for _ in range(5))
+    seconds = min(_timed(lambda: multiply(a_DD, a_DD), device) for _ in range(5))
     return float(2 * size**3 / seconds)
 
 

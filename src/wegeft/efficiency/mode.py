@@ -24,6 +24,7 @@ from wegeft.errors import UserError
 from wegeft.experiment import choose_device, set_linear_kernel
 from wegeft.files import check_writable
 from wegeft.methods import build_method
+from wegeft.products import ONEDNN, product
 from wegeft.records.provenance import collect_provenance
 from wegeft.tables.steps import print_report
 from wegeft.training.regional import check_compiler
@@ -95,7 +96,8 @@ def _measured(config: RunConfig, wanted: EfficiencyConfig, model: ModelConfig, n
         label: prepare(backbone.model, partial(build_method, nodes[name]), heads, config.seed, compiled)
         for label, name, compiled in entered
     }
-    peak = partial(peak_flops, getattr(torch, model.dtype), device, MATRIX)
+    multiply = product if linear_kernel == ONEDNN else torch.mm  # the one by which the floor multiplies
+    peak = partial(peak_flops, getattr(torch, model.dtype), device, MATRIX, multiply)
     before = peak()
     contestants = measure(rivals, probe, wanted.rounds, device)
     return Report(
