@@ -109,6 +109,18 @@ def test_transposed_product_is_that_of_the_formula_either_way_round(first: int, 
     assert calls(lambda: transposed_product(a, b)).keys() == {"onednn"}
 
 
+def test_gradients_can_be_differentiated_once_more() -> None:
+    def penalty(multiply: Callable[..., Tensor], *leaves: Tensor) -> Tensor:
+        grads = torch.autograd.grad(multiply(*leaves).square().sum(), leaves, create_graph=True)
+        return torch.stack([grad.square().sum() for grad in grads]).sum()
+
+    leaves = leaf(N, K), leaf(M, K)
+    wide = [x.detach().double().requires_grad_() for x in leaves]
+    theirs = torch.autograd.grad(penalty(lambda x, w: x @ w.T, *wide), wide)
+    for ours, expected in zip(torch.autograd.grad(penalty(product, *leaves), leaves), theirs, strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
 def test_gradients_that_nobody_wants_are_not_computed() -> None:
     x, w = torch.randn(N, K), leaf(M, K)
     y = product(x, w)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -302,7 +302,7 @@ def load_backbone(config: RunConfig, device: torch.device) -> models.Backbone:
     return backbone
 
 
-def set_linear_kernel(model: torch.nn.Module, config: RunConfig, device: torch.device) -> str:
+def set_linear_kernel(model: torch.nn.Module, config: RunConfig, device: torch.device) -> Literal["torch", "onednn"]:
     """Let the linear layers of ``model`` multiply as ``runtime.linear_kernel`` says; by whom: torch or onednn."""
     if config.runtime.linear_kernel == "torch" or device.type != "cpu" or not IS_FASTER:
         return TORCH

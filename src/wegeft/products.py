@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
-TORCH, ONEDNN = "torch", "onednn"
+TORCH: Final = "torch"
+ONEDNN: Final = "onednn"
 
 LARGE = 1 << 24
 """Multiply-adds from which the call of oneDNN costs nothing beside the product."""
@@ -69,7 +70,7 @@ def add_product(y_NM: Tensor, x_NK: Tensor, w_MK: Tensor) -> Tensor:
 
 
 def transposed_product(a_NK: Tensor, b_NM: Tensor) -> Tensor:
-    """Aᵀ B, (K, M), of matrices of one dtype, as backward passes need it; not differentiable."""
+    """Aᵀ B, differentiable: (K, M), of matrices (N, K) and (N, M) of one dtype, as backward passes need it."""
     return _transposed(a_NK, b_NM) if _by_onednn(a_NK.T, b_NM.T) else a_NK.T @ b_NM
 
 
@@ -98,7 +99,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x_NK: Tensor, w_MK: Tensor, y_NM: Tensor | None, b_M: Tensor | None) -> Tensor:
         _, needs_w, *_ = ctx.needs_input_grad
         ctx.save_for_backward(x_NK if needs_w else None, w_MK)
-        made_NM = _onednn(x_NK, w_MK, b_M)
+        # The operator that the compiler puts in the place of a linear layer; torch offers no other way to oneDNN here.
+        made_NM: Tensor = torch.ops.mkldnn._linear_pointwise(x_NK, w_MK, b_M, "none", [], "")
         return made_NM if y_NM is None else made_NM.add_(y_NM)  # faster than oneDNN's own sum
 
     @staticmethod
@@ -107,7 +109,7 @@ class _Product(torch.autograd.Function):
         (g_NM,) = grads
         needs_x, needs_w, needs_y, needs_b = ctx.needs_input_grad
         return (
-            _onednn(g_NM, w_MK.T) if needs_x else None,
+            _apply(g_NM, w_MK.T) if needs_x else None,  # so that it can be differentiated once more
             _transposed(g_NM, x_NK) if needs_w else None,
             g_NM if needs_y else None,
             g_NM.sum(0) if needs_b else None,
@@ -116,13 +118,7 @@ class _Product(torch.autograd.Function):
 
 def _transposed(a_NK: Tensor, b_NM: Tensor) -> Tensor:
     """Aᵀ B, the thin one first: oneDNN takes several times as long over a long matrix that it reads by columns."""
-    return _onednn(a_NK.T, b_NM.T) if a_NK.shape[1] < b_NM.shape[1] else _onednn(b_NM.T, a_NK.T).T
-
-
-def _onednn(x_NK: Tensor, w_MK: Tensor, b_M: Tensor | None = None) -> Tensor:
-    """The operator that the compiler puts in the place of a linear layer; torch offers no other way to oneDNN here."""
-    made_NM: Tensor = torch.ops.mkldnn._linear_pointwise(x_NK, w_MK, b_M, "none", [], "")
-    return made_NM
+    return _apply(a_NK.T, b_NM.T) if a_NK.shape[1] < b_NM.shape[1] else _apply(b_NM.T, a_NK.T).T
 
 
 if _HAS_ONEDNN:

@@ -47,7 +47,7 @@ class Report(Strict):
     tokens: int
     dtype: str
     device: str
-    linear_kernel: str = TORCH
+    linear_kernel: Literal["torch", "onednn"] = "torch"
     load: float
     model_flops: int
     peak_flops: float

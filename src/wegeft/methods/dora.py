@@ -67,7 +67,7 @@ class DoRAUpdate(LinearUpdate):
             x_NI = F.dropout(x_NI, self.dropout)
             plain_NO, bias_O = base.product(x_NI), None
         bias_O = None if bias_O is None else -excess_O * bias_O
-        change_NO = F.linear(product(x_NI, a_RI) * self.scale, b_OR, bias_O)
+        change_NO = product(product(x_NI, a_RI) * self.scale, b_OR, bias_O)
         return y_NO + torch.addcmul(change_NO, excess_O, plain_NO)
 
     @torch.no_grad()

@@ -5,8 +5,8 @@ wrapper only stands where the layer stood, asks the update for the output, and f
 
 How the dtypes meet, here and nowhere else: the frozen weight is never cast in a forward pass. The method's parameters
 (fp32 by default) are cast to the dtype of the activations, `cast_like`; of a scale near one, what it exceeds one by is
-cast. The products accumulate in fp32 inside the kernels, and `add_product` of `wegeft.products` rounds once.
-Folding works in `wide_dtype` and rounds once to the weight's dtype.
+cast. The products accumulate in fp32 inside the kernels, and `add_product` of `wegeft.products` rounds once to what is
+shorter. Folding works in `wide_dtype` and rounds once to the weight's dtype.
 
 Does not: know how a layer stores its weight (`wegeft.methods.frozen` does), or let two methods act on a layer at once.
 """
